@@ -1,0 +1,122 @@
+"""Settings of a training, the same for both stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from moso.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Settings of the optimizer.
+
+    Attributes:
+        name: "adamw"; "adam" (the released transformer code's); "muon": Muon for the matrices of linear and convolution
+            layers, AdamW for all else (the recipe of embedded-run.md: 0.02 and 2e-3).
+        learning_rate: peak rate, of the matrices where `name` is "muon". 2e-4: the paper's (tables.md, all data sets).
+        adamw_learning_rate: peak rate of the parameters that "muon" leaves to AdamW; not used otherwise. No source but
+            embedded-run.md.
+        betas: decay rates of Adam's moments; torch's defaults, the paper names none.
+        epsilon: added to the denominator of Adam's update.
+        weight_decay: decoupled ("adam": L2) decay of matrices and kernels; vectors are never decayed. No source: off.
+        momentum: Muon's (Nesterov); 0.95 as in Jordan et al. 2024.
+        iterations: Newton-Schulz iterations of Muon; 5 as in Jordan et al. 2024.
+        adamw_parameters: patterns (fnmatch) of parameter names that "muon" leaves to AdamW beside those it leaves anyway
+            (see optimizer.py); one that matches no parameter is refused.
+    """
+
+    name: Literal["adamw", "adam", "muon"] = "adamw"
+    learning_rate: float = 2e-4
+    adamw_learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.95
+    iterations: int = 5
+    adamw_parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("name", self.name, ("adamw", "adam", "muon"))
+        _above("learning_rate", self.learning_rate, 0)
+        _above("adamw_learning_rate", self.adamw_learning_rate, 0)
+        _above("epsilon", self.epsilon, 0)
+        _at_least("weight_decay", self.weight_decay, 0)
+        _at_least("iterations", self.iterations, 1)
+        _share("momentum", self.momentum)
+        for i, beta in enumerate(self.betas):
+            _share(f"betas[{i}]", beta)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of the loop. Budgets are steps, never seconds: a time budget would make the result depend on the machine.
+
+    Attributes:
+        steps: optimizer steps in all.
+        batch: samples a step, over all workers.
+        optimizer: see OptimizerConfig.
+        schedule: of the learning rate after the warm-up: "constant" (the paper names no schedule, the released code has
+            none) or "cosine" to 0 at the last step.
+        warmup: share of the steps, in [0, 1), over which the rate rises linearly from 0.
+        gradient_clip: largest norm of the whole gradient; 0: not clipped.
+        ema_decay: decay of the average of the weights that validation and the result use; 0: no average.
+        precision: "float32"; "bf16" or "fp16" by autocast; "auto": float32 on a CPU (bf16 is up to 90 times slower than
+            float32 on CPUs without its instructions), bf16 on CUDA.
+        channels_last: keep 4-D weights in the channels_last layout (2 to 4 times faster convolutions on a CPU).
+        deterministic: ask torch for deterministic algorithms. On a CPU equal runs give equal bits; on CUDA torch warns
+            where an operation has none.
+        checkpoint_every: steps between checkpoints. A checkpoint of a 50 MB model with its optimizer state takes 0.2 to
+            0.5 s to write and sync; the default, 200 steps of 0.3 s, keeps that below 1% and loses a minute at a kill.
+        keep_checkpoints: how many of the newest stay; 2, so that a damaged one does not cost the run.
+        validate_every: steps between validations, the last step always included; 0: never.
+        log_every: steps between points of the curves; each point is the mean over the steps since the last one.
+        prefetch: batches prepared ahead in a background thread; 0: none, prepared in the loop.
+    """
+
+    steps: int
+    batch: int
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = 0.0
+    gradient_clip: float = 0.0
+    ema_decay: float = 0.0
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    channels_last: bool = False
+    deterministic: bool = True
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    validate_every: int = 0
+    log_every: int = 20
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "checkpoint_every", "keep_checkpoints", "log_every"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("gradient_clip", "validate_every", "prefetch"):
+            _at_least(name, getattr(self, name), 0)
+        _share("warmup", self.warmup)
+        _share("ema_decay", self.ema_decay)
+        _one_of("schedule", self.schedule, ("constant", "cosine"))
+        _one_of("precision", self.precision, ("auto", "float32", "bf16", "fp16"))
+
+
+def _at_least(field: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigError(field, value, f"must be at least {least}")
+
+
+def _above(field: str, value: float, bound: float) -> None:
+    if not value > bound:
+        raise ConfigError(field, value, f"must be above {bound}")
+
+
+def _share(field: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(field, value, "must lie in [0, 1)")
+
+
+def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(field, value, f"must be one of {', '.join(map(repr, allowed))}")

@@ -1,0 +1,63 @@
+"""What a stage gives to the loop: its module, its batches, its loss, and what happens around a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from moso.training.sampler import Sample
+from moso.training.world import World
+
+
+class Objective(Protocol):
+    """One stage's training, as the loop sees it.
+
+    Steps are counted from 0; the loop calls, for each: before_step, loss, (backward, optimizer), after_step. The loop
+    puts `module` into training mode, and into evaluation mode without gradients around `validate`.
+
+    Random numbers come from `moso.training.random.generator(seed, purpose, sample.position)`. The one exception is
+    dropout, which draws from torch's global generator: the loop keys it anew by (seed, step, rank) before before_step.
+    """
+
+    module: nn.Module
+    """All that is trained or counted (an EMA codebook as buffers): its state_dict is the checkpoint's weights."""
+
+    size: int
+    """Number of samples in the training set."""
+
+    def prepare(self, samples: Sequence[Sample]) -> Any:
+        """The batch of `samples` on the CPU (uint8 frames, int tokens).
+
+        It may run in another thread, ahead of the step, so it must depend on `samples` alone: no module, no global
+        random state.
+        """
+
+    def before_step(self, step: int, world: World) -> None:
+        """What precedes step `step`, for example the codebook's initialisation; every worker calls it."""
+
+    def loss(self, batch: Any, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a scalar and a mean over `samples` (this worker's part), and scalar figures to record.
+
+        It moves `batch` to the module's device. The figures' names must be the same on every worker at a step, and
+        'loss' and 'learning_rate' are the loop's own.
+        """
+
+    def after_step(self, step: int, world: World) -> dict[str, float]:
+        """What follows the optimizer's step, for example the codebook's EMA update; returns figures to record.
+
+        Every worker calls it; the figures of rank 0 are recorded.
+        """
+
+    def validate(self, step: int) -> dict[str, float]:
+        """Figures on the validation episodes after `step` completed steps; {} where there is none.
+
+        Rank 0 alone calls it (no all_reduce inside). Recorded as validation_<name>.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What `module`'s state_dict does not hold, as JSON-able data."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
