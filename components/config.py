@@ -1,0 +1,93 @@
+"""params.yaml + preset + data set spec -> a step's config, and the rules that hold between steps.
+
+Each step's schema checks its own section. What one section alone cannot know (the transformer's tokens come from the
+VQVAE's grids, clips must fit in the data set's episodes) is checked here for the whole experiment before any step
+starts, so that a broken configuration costs a second and not the eleven minutes until the step that trips over it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from moso.config import load_yaml, resolve_section
+from moso.errors import ConfigError
+
+T = TypeVar("T")
+STEPS = ("ingest", "preprocess", "train_vqvae", "extract_tokens", "train_transformer", "evaluate", "promote")
+COMMON = ("dataset", "preset", "seed")
+SPECS = Path("data/specs")
+
+
+def load_params(path: Path) -> dict[str, Any]:
+    """The content of params.yaml.
+
+    Raises:
+        ConfigError: no such file, no mapping, or a key that is neither a step nor one of dataset, preset and seed.
+    """
+    params = load_yaml(path)
+    for key, value in params.items():
+        if key not in (*COMMON, *STEPS):
+            raise ConfigError(key, value, "is no section of params.yaml", f"known: {', '.join((*COMMON, *STEPS))}")
+        if key in STEPS and not isinstance(value or {}, Mapping):
+            raise ConfigError(key, value, "must be a mapping of settings (or {})")
+    for key in COMMON:
+        if key not in params:
+            raise ConfigError(key, None, "is missing from params.yaml", f"add `{key}:`")
+    return params
+
+
+def resolve(step: str, schema: type[T], params: Mapping[str, Any], specs: Path = SPECS) -> T:
+    """The config of `step`: preset, overrides, seed, and for ingest the data set's spec.
+
+    Args:
+        step: one of `STEPS`.
+        schema: the step's config dataclass.
+        params: the content of params.yaml.
+        specs: folder of <dataset>.yaml files.
+
+    Raises:
+        ConfigError: an unknown or wrong setting, named with its section.
+    """
+    if step == "ingest":
+        section = dict(params.get(step) or {})
+        section["spec"] = load_spec(params["dataset"], specs, section.get("spec") or {})
+        params = {**params, step: section}
+    return resolve_section(schema, step, params)
+
+
+def load_spec(dataset: str, specs: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The plain data of `specs`/<dataset>.yaml with `overrides` laid over it.
+
+    Raises:
+        ConfigError: no such data set; the known ones are listed.
+    """
+    path = specs / f"{dataset}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in specs.glob("*.yaml"))) or "none"
+        raise ConfigError("dataset", dataset, f"{path} does not exist", f"known: {known}")
+    return {**load_yaml(path), **(overrides or {})}
+
+
+def resolve_all(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any]:
+    """Every step's config, checked against each other.
+
+    Raises:
+        ConfigError: a setting that is wrong by itself or does not fit another section's.
+    """
+    # Imported by name: a check decides whether a step starts, never what it computes, so a step's code dependencies
+    # (the import graph) must not grow by those of all the others.
+    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS}
+    configs = {step: resolve(step, schema, params, specs) for step, schema in schemas.items()}
+    check_experiment(configs)
+    return configs
+
+
+def check_experiment(configs: Mapping[str, Any]) -> None:
+    """The rules between sections.
+
+    Raises:
+        ConfigError: naming the field, its value and what would fit.
+    """

@@ -1,0 +1,136 @@
+"""The outside of every step: command line, context, errors. DVC, Kubeflow and a person at a shell all come through here.
+
+    python -m components.preprocess.step --in episodes=data/sim_push/episodes --out frames=data/sim_push/frames
+
+Environment: MOSO_DEVICE (auto, cpu, cuda …), MOSO_TRACKING=off (record nothing), MOSO_WORK (work folders, .work),
+MLFLOW_TRACKING_URI (a tracking server; the default is mlflow.db in the current folder).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from components.config import load_params, resolve, resolve_all
+from moso.config import build
+from moso.errors import ConfigError, MosoError, StopRequested
+from moso.step import Context, Paths, StopSignal
+from moso.tracking import NullTracker, Tracker
+
+STOPPED = 143  # what a shell reports for SIGTERM: the caller sees "interrupted", not "failed"
+Run = Callable[[Any, Paths, Paths, Context], None]
+
+
+class NamedPaths(dict[str, Path]):
+    """name -> path; a name that was not given is an error that says how to give it."""
+
+    def __init__(self, step: str, option: str, pairs: Mapping[str, Path]) -> None:
+        super().__init__(pairs)
+        self.step, self.option = step, option
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise ConfigError(f"{self.option} {name}", None, f"{self.step} needs this path", f"add {self.option} {name}=PATH")
+
+
+def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Command line of one step; ends the process.
+
+    Exit status: 0 done, 1 a MosoError (printed as one line), 143 stopped on request. Anything else is a bug and keeps
+    its traceback.
+    """
+    try:
+        parsed = _parser(step).parse_args(arguments)
+        params = load_params(parsed.params)
+        config = resolve(step, schema, params, parsed.specs)
+        resolve_all(params, parsed.specs)
+        inputs = NamedPaths(step, "--in", dict(parsed.inputs))
+        outputs = NamedPaths(step, "--out", dict(parsed.outputs))
+        execute(step, run, config, inputs, outputs)
+    except StopRequested as stop:
+        print(f"{step}: stopped; run it again to go on ({stop})", file=sys.stderr)
+        sys.exit(STOPPED)
+    except MosoError as error:
+        print(f"{step}: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def call(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    """The same step from a resolved config in plain data: the body of every Kubeflow component.
+
+    Args:
+        step: the step's name.
+        config: its resolved section (`pipelines.training.arguments` makes it).
+        inputs: name -> path of each input.
+        outputs: name -> path to write each output to.
+    """
+    module = importlib.import_module(f"components.{step}.step")
+    named_inputs = NamedPaths(step, "input", {name: Path(path) for name, path in inputs.items()})
+    named_outputs = NamedPaths(step, "output", {name: Path(path) for name, path in outputs.items()})
+    execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs)
+
+
+def execute(step: str, run: Run, config: Any, inputs: Paths, outputs: Paths) -> None:
+    """Run a step in the context that the environment describes."""
+    device = os.environ.get("MOSO_DEVICE", "auto")
+    _settle_torch(device)
+    stop = StopSignal()
+    stop.listen()
+    context = Context(
+        work=Path(os.environ.get("MOSO_WORK", ".work")).absolute() / step, tracker=_tracker(), stop=stop, device=device
+    )
+    try:
+        run(config, inputs, outputs, context)
+    except BaseException as error:
+        context.tracker.finish("KILLED" if isinstance(error, (StopRequested, KeyboardInterrupt)) else "FAILED")
+        raise
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, bounded by the container's quota where there is one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
+
+
+def _settle_torch(device: str) -> None:
+    """Threads and determinism, where the step imported torch at all (ingest does not wait for it)."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores())
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        torch.use_deterministic_algorithms(True)
+
+
+def _tracker() -> Tracker:
+    if os.environ.get("MOSO_TRACKING") == "off":
+        return NullTracker()
+    from moso.adapters.mlflow_tracking import MlflowTracker
+
+    return MlflowTracker()
+
+
+def _parser(step: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m components.{step}.step", description=f"The step {step}.")
+    parser.add_argument("--in", dest="inputs", action="append", default=[], type=_pair, metavar="NAME=PATH")
+    parser.add_argument("--out", dest="outputs", action="append", default=[], type=_pair, metavar="NAME=PATH")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+    parser.add_argument("--specs", type=Path, default=Path("data/specs"), help="folder of data set specs")
+    return parser
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    name, found, path = text.partition("=")
+    if not (name and found and path):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=PATH")
+    return name, Path(path)
