@@ -1,0 +1,107 @@
+"""What was measured, exactly: figures of two protocols are never compared.
+
+A figure without its protocol says little: the number of given frames, whether they count, the clips, the samples a video
+and the metric's convention each move it by decibels. The digest names all of it in one word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from moso.errors import ConfigError
+from moso.evaluation.metrics import CONVENTIONS
+from moso.provenance import digest_json
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The setting of an evaluation.
+
+    Attributes:
+        data_set: name of the data set.
+        split: "test", or "validation" for choosing settings.
+        clips_digest: of the clips' ids and pixels (`clips_digest`): the same clips, whatever else the data set holds.
+        clips: number of clips.
+        episodes: number of episodes that they come from.
+        clip_rule: how clips were taken from episodes.
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+        given_frames: K.
+        clip_frames: T.
+        predicted_frames: T - K.
+        given_frames_count: whether the given frames enter the figures.
+        samples_per_video: predictions drawn a clip.
+        seed: that the sampling seeds derive from.
+        sampling: the sampling settings, plain data.
+        metrics: metric -> its convention and unit.
+    """
+
+    data_set: str
+    split: str
+    clips_digest: str
+    clips: int
+    episodes: int
+    clip_rule: str
+    height: int
+    width: int
+    given_frames: int
+    clip_frames: int
+    predicted_frames: int
+    samples_per_video: int
+    seed: int
+    sampling: Mapping[str, Any]
+    given_frames_count: bool = False
+    metrics: Mapping[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
+
+    def __post_init__(self) -> None:
+        if not 0 < self.given_frames < self.clip_frames:
+            raise ConfigError("protocol.given_frames", self.given_frames, f"must lie in 1 to {self.clip_frames - 1}, below clip_frames")
+        if self.predicted_frames != self.clip_frames - self.given_frames:
+            raise ConfigError("protocol.predicted_frames", self.predicted_frames, f"must be T - K = {self.clip_frames - self.given_frames}")
+        if self.clips < 1 or self.episodes < 1:
+            raise ConfigError("protocol.clips", self.clips, "at least one clip of one episode is needed")
+
+    @property
+    def digest(self) -> str:
+        """sha256 over every field."""
+        return digest_json(self)
+
+
+def clips_digest(ids: Iterable[str], frames: Iterable[np.ndarray]) -> str:
+    """sha256 over clip ids and the sha256 of each clip's pixels, in order.
+
+    Args:
+        ids: `episode@first_frame` of each clip.
+        frames: uint8 (T, H, W, 3) of each clip.
+    """
+    outer = hashlib.sha256()
+    for name, clip in zip(ids, frames, strict=True):
+        pixels = np.ascontiguousarray(clip, dtype=np.uint8)
+        outer.update(f"{name} {pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}\n".encode())
+    return outer.hexdigest()
+
+
+@dataclass(frozen=True)
+class NotComputed:
+    """A metric that is left out, with the reason and the command that will enable it: shown in place of a number."""
+
+    metric: str
+    reason: str
+    command: str
+
+
+# Filled by the issue that brings the pretrained networks; until then no number may stand here, least of all one of
+# random weights.
+NOT_COMPUTED = tuple(
+    NotComputed(
+        metric,
+        f"needs the pretrained weights of {network}, which are not shipped and are never replaced by random ones",
+        "moso weights fetch",
+    )
+    for metric, network in (("LPIPS", "AlexNet or VGG (lpips v0.1)"), ("FID", "Inception-v3"), ("FVD", "I3D on Kinetics-400"))
+)

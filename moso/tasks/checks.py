@@ -1,0 +1,83 @@
+"""Checks of what a caller hands in: each message names what was expected and what was given."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from moso.errors import MosoError
+from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
+
+
+class InputError(MosoError, ValueError):
+    """An argument of a task that does not fit the model."""
+
+
+def describe(value: object) -> str:
+    """`uint8 (2, 3, 64, 64, 3)` of an array or tensor, the type's name of anything else."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def check_frames(frames: object, *, frames_expected: int, height: int, width: int) -> np.ndarray:
+    """`frames` itself when it is uint8 (N, `frames_expected`, `height`, `width`, 3) with N at least 1.
+
+    Raises:
+        InputError: another type, dtype, number of axes, number of frames, size or number of channels.
+    """
+    expected = f"uint8 (N, {frames_expected}, {height}, {width}, 3)"
+    given = f"expected {expected}, got {describe(frames)}"
+    if not isinstance(frames, np.ndarray):
+        raise InputError(f"frames: {given}; hand over a numpy array")
+    if frames.dtype != np.uint8:
+        raise InputError(f"frames: {given}; pixels are 8-bit, 0 to 255 (scale floats in [0,1] by 255 and round)")
+    if frames.ndim != 5:
+        hint = "; a single clip needs a leading axis: frames[None]" if frames.ndim == 4 else ""
+        raise InputError(f"frames: {given}, which has {frames.ndim} axes instead of 5{hint}")
+    if frames.shape[0] < 1:
+        raise InputError(f"frames: {given}, which holds no clip")
+    if frames.shape[-1] != 3:
+        hint = "; channels come last" if frames.shape[2] == 3 else ""
+        raise InputError(f"frames: {given}; {frames.shape[-1]} channels instead of 3{hint}")
+    if frames.shape[1] != frames_expected:
+        raise InputError(f"frames: {given}; this model takes {frames_expected} frames here, not {frames.shape[1]}")
+    if frames.shape[2:4] != (height, width):
+        raise InputError(f"frames: {given}; this model's frames are {height} x {width} pixels, resize them first")
+    return frames
+
+
+def check_tokens(tokens: ClipTokens, grids: TokenGrids, codebook_size: int) -> None:
+    """Nothing when the tokens fit the grids and the codebook.
+
+    Raises:
+        InputError: a component of another grid or number of frames, or a token outside [0, N).
+    """
+    for name in COMPONENTS:
+        grid, expected = getattr(tokens, name), (len(tokens), *grids.shape(name))
+        if tuple(grid.shape) != expected:
+            raise InputError(f"tokens.{name}: expected shape {expected}, got {describe(grid)}")
+        if grid.numel() and not (0 <= int(grid.min()) and int(grid.max()) < codebook_size):
+            raise InputError(
+                f"tokens.{name}: expected values from 0 to {codebook_size - 1} (the codebook's entries), "
+                f"got {int(grid.min())} to {int(grid.max())}"
+            )
+
+
+def seeds_of(seed: int | list[int] | tuple[int, ...] | np.ndarray, clips: int) -> list[int]:
+    """One seed a clip: an integer serves every clip, a sequence is taken as it is.
+
+    Raises:
+        InputError: a sequence of another length, or a seed that is no whole number from 0.
+    """
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        seeds = [int(seed)] * clips
+    elif isinstance(seed, (list, tuple, np.ndarray)) and all(isinstance(s, (int, np.integer)) for s in seed):
+        seeds = [int(s) for s in seed]
+    else:
+        raise InputError(f"seed: expected a whole number, or one a clip, got {seed!r}")
+    if len(seeds) != clips:
+        raise InputError(f"seed: expected {clips} seeds, one a clip, got {len(seeds)}")
+    if min(seeds) < 0:
+        raise InputError(f"seed: expected numbers from 0, got {min(seeds)}")
+    return seeds
