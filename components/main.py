@@ -3,14 +3,16 @@
     python -m components.preprocess.step --in episodes=data/sim_push/episodes --out frames=data/sim_push/frames
 
 Environment: MOSO_DEVICE (auto, cpu, cuda …), MOSO_TRACKING=off (record nothing), MOSO_WORK (work folders, .work),
-MLFLOW_TRACKING_URI (a tracking server; the default is mlflow.db in the current folder).
+MLFLOW_TRACKING_URI (a tracking server; the default is a database in mlruns/ of the current folder).
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +36,9 @@ class NamedPaths(dict[str, Path]):
         self.step, self.option = step, option
 
     def __missing__(self, name: str) -> NoReturn:
-        raise ConfigError(f"{self.option} {name}", None, f"{self.step} needs this path", f"add {self.option} {name}=PATH")
+        raise ConfigError(
+            f"{self.option} {name}", None, f"{self.step} needs this path", f"add {self.option} {name}=PATH"
+        )
 
 
 def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -73,6 +77,22 @@ def call(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], output
     named_inputs = NamedPaths(step, "input", {name: Path(path) for name, path in inputs.items()})
     named_outputs = NamedPaths(step, "output", {name: Path(path) for name, path in outputs.items()})
     execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs)
+
+
+def show(report: str, metrics: Any, page: Any) -> None:
+    """Put a report's figures and page where Kubeflow shows them.
+
+    Args:
+        report: the folder that evaluate wrote.
+        metrics: a kfp `Metrics` artifact.
+        page: a kfp `HTML` artifact.
+    """
+    figures = json.loads((Path(report) / "metrics.json").read_text())
+    for model, values in figures.items():
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, float):
+                metrics.log_metric(f"{model}.{name}", value)
+    shutil.copyfile(Path(report) / "index.html", page.path)
 
 
 def execute(step: str, run: Run, config: Any, inputs: Paths, outputs: Paths) -> None:
@@ -115,9 +135,9 @@ def _settle_torch(device: str) -> None:
 def _tracker() -> Tracker:
     if os.environ.get("MOSO_TRACKING") == "off":
         return NullTracker()
-    from moso.adapters.mlflow_tracking import MlflowTracker
+    from moso.adapters.mlflow_tracking import MlflowTracker, default_tracking_uri
 
-    return MlflowTracker()
+    return MlflowTracker(default_tracking_uri(Path.cwd()))
 
 
 def _parser(step: str) -> argparse.ArgumentParser:

@@ -29,7 +29,9 @@ class Commands(click.Group):
         entry = self._entry(name)
         return entry.load() if entry else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not self._entry(name):
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)

@@ -1,0 +1,62 @@
+# `make help` lists the targets. Needs git, make and Python 3.11, 3.12 or 3.13; everything else goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := $(CURDIR)/.venv
+STAMP := $(VENV)/.moso-environment
+UV_PIN := uv==0.13.9
+# The newest Python that the lock file covers; `make setup PYTHON=/path/to/python3.12` chooses another.
+PYTHON ?= $(firstword $(foreach version,3.13 3.12 3.11,$(shell command -v python$(version))) python3)
+
+# DVC stages call `python`: it must be the environment's.
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+# pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: help setup repro test lint compile code-deps clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## the environment alone: .venv, from requirements.lock
+
+# Done once; again when the lock file or the packaging changed.
+$(STAMP): requirements.lock pyproject.toml setup.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "moso needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$("$(PYTHON)" --version 2>&1 || echo not found)."; \
+	  echo "Install one of them, or name it: make setup PYTHON=/path/to/python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -x "$(VENV)/bin/python" || "$(PYTHON)" -m venv "$(VENV)"
+	@"$(VENV)/bin/python" -m pip --version >/dev/null 2>&1 || "$(VENV)/bin/python" -m ensurepip --upgrade >/dev/null
+	@echo "environment: $(VENV) ($$("$(VENV)/bin/python" --version)), from requirements.lock"
+	@"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check "$(UV_PIN)"
+	# With dependency resolution: a CUDA build of torch brings libraries that the lock cannot name for every machine.
+	@"$(VENV)/bin/uv" pip install --python "$(VENV)/bin/python" -r requirements.lock
+	@"$(VENV)/bin/uv" pip install --python "$(VENV)/bin/python" --no-deps --no-build-isolation --quiet -e .
+	@touch "$(STAMP)"
+
+repro: $(STAMP)  ## the whole pipeline (dvc repro), then where to look
+	@python -m pipelines.repro
+
+test: $(STAMP)  ## the tests
+	@python -m pytest
+
+lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+	@python -m pipelines.code_deps --check
+
+compile: $(STAMP)  ## write pipelines/compiled/ again
+	@moso pipeline compile
+
+code-deps: $(STAMP)  ## write the code dependencies in dvc.yaml again
+	@python -m pipelines.code_deps --write
+
+clean:  ## remove what runs and tools left; keeps .venv, the raw data, DVC's cache and MLflow's records
+	@rm -rf .work .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist local_outputs
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,13 @@
+"""Kubeflow's view of the step train_transformer: its signature and one call."""
+
+from kfp import dsl
+
+from components.images import STEP
+
+
+@dsl.component(base_image=STEP, install_kfp_package=False)
+def train_transformer(config: dict, tokens: dsl.Input[dsl.Dataset], transformer: dsl.Output[dsl.Model]) -> None:
+    """Stage II: token store -> transformer."""
+    from components.main import call
+
+    call("train_transformer", config, {"tokens": tokens.path}, {"transformer": transformer.path})

@@ -1,0 +1,45 @@
+"""Run the training pipeline with KFP's local runner: every step a process of this environment, no cluster, no container."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moso.errors import MosoError
+
+
+def run_local(arguments: Mapping[str, Any], folder: Path) -> Path:
+    """Run the seven steps and return the folder of the report.
+
+    Args:
+        arguments: `pipelines.training.arguments`.
+        folder: where the steps' outputs go, made where missing. Work folders lie in it, too.
+
+    Raises:
+        MosoError: a step failed or left no output.
+    """
+    from kfp import local
+
+    from pipelines.training import training
+
+    folder.mkdir(parents=True, exist_ok=True)
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder.resolve()), raise_on_error=False)
+    os.environ.setdefault("MOSO_WORK", str(folder.resolve() / "work"))
+    training(**arguments)
+    return report_of(folder)
+
+
+def report_of(folder: Path) -> Path:
+    """The report folder below `folder`: the newest that a whole run wrote.
+
+    The runner calls a task a success whose outputs are gone, so it is the files that count.
+    """
+    promotions = sorted(folder.glob("*/promote/promotion"), key=lambda path: path.stat().st_mtime)
+    if not promotions:
+        raise MosoError(f"{folder}: the pipeline did not end; the step that failed is named in the log above")
+    report = promotions[-1].parent.parent / "evaluate" / "report"
+    json.loads((report / "metrics.json").read_text())
+    return report

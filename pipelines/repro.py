@@ -1,0 +1,99 @@
+"""`make repro`: `dvc repro`, and afterwards where to look.
+
+What it prints is read from the files that the stages wrote, with absolute addresses, so that it can be clicked or
+copied whatever folder the reader is in.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.config import STEPS, load_params, resolve_all
+from moso.errors import MosoError
+from moso.progress import clock
+
+ROOT = Path(__file__).parent.parent
+
+
+def stages_run(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The stages whose entry in dvc.lock differs, in the pipeline's order."""
+    return [step for step in STEPS if before.get(step) != after.get(step)]
+
+
+def locked(root: Path) -> dict[str, Any]:
+    """Stage -> entry of dvc.lock; empty where there is none yet."""
+    path = root / "dvc.lock"
+    return (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.exists() else {}
+
+
+def where_to_look(root: Path, dataset: str) -> str:
+    """The closing lines: report, figures, registered model, and the Python that loads it."""
+    lines = []
+    metrics = json.loads((root / "reports" / "metrics.json").read_text())
+    for name, title in (
+        ("prediction", "prediction"),
+        ("repeat_last", "repeat the last frame"),
+        ("hedge", "hedge (0.85 last + 0.15 mean)"),
+        ("reconstruction", "reconstruction (the ceiling)"),
+    ):
+        if figures := metrics.get(name):
+            lines.append(f"  {title:30} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
+    lines += [
+        "",
+        f"  report    {(root / 'reports' / 'index.html').as_uri()}",
+        f"  metrics   {root / 'reports' / 'metrics.json'}   (dvc metrics show)",
+        f"  model     {root / 'models' / dataset}",
+        f"  promotion {root / 'reports' / 'promotion.json'}",
+        f"  records   mlflow ui --backend-store-uri {tracking_uri(root)}",
+        "",
+        "Load the registered model, from any folder:",
+        "",
+        "    import mlflow, numpy as np",
+        f'    mlflow.set_tracking_uri("{tracking_uri(root)}")',
+        f'    model = mlflow.pyfunc.load_model("models:/moso-{dataset}@champion")',
+        f'    frames = np.load("{root / "reports" / "example.npy"}")   # uint8 (N, K, H, W, 3)',
+        '    future = model.predict(frames, params={"seed": 0})   # uint8 (N, T-K, H, W, 3)',
+        "",
+        f"with {sys.executable}",
+    ]
+    return "\n".join(lines)
+
+
+def tracking_uri(root: Path) -> str:
+    """Address of MLflow's records as the steps write them when they are run in `root`."""
+    from moso.adapters.mlflow_client import default_tracking_uri
+
+    return default_tracking_uri(root)
+
+
+def main() -> None:
+    """Run the pipeline; exit status is DVC's."""
+    started = time.monotonic()
+    try:
+        params = load_params(ROOT / "params.yaml")
+        resolve_all(params, ROOT / "data" / "specs")
+    except MosoError as error:
+        sys.exit(f"params.yaml: {error}")
+    before = locked(ROOT)
+    status = subprocess.run([sys.executable, "-m", "dvc", "repro", *sys.argv[1:]], cwd=ROOT, check=False).returncode
+    if status:
+        print("The pipeline did not end. `make repro` goes on where it stopped, trainings from their last checkpoint.")
+        sys.exit(status)
+    changed = stages_run(before, locked(ROOT))
+    took = clock(time.monotonic() - started)
+    if changed:
+        print(f"\nDone in {took}: {', '.join(changed)}.\n")
+    else:
+        print(f"\nNothing changed since the last run: nothing to do ({took}).\n")
+    print(where_to_look(ROOT, params["dataset"]))
+
+
+if __name__ == "__main__":
+    main()

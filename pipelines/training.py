@@ -1,0 +1,60 @@
+"""The training pipeline on Kubeflow: the same seven steps and edges as dvc.yaml (a test compares them)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+
+from components.config import SPECS, resolve_all
+from components.evaluate import component as evaluate_component
+from components.extract_tokens import component as extract_tokens_component
+from components.ingest import component as ingest_component
+from components.preprocess import component as preprocess_component
+from components.promote import component as promote_component
+from components.train_transformer import component as train_transformer_component
+from components.train_vqvae import component as train_vqvae_component
+from moso.config import to_dict
+
+NAME = "moso-training"
+
+
+@dsl.pipeline(name=NAME, description="MOSO: raw recordings -> trained, evaluated, registered model")
+def training(
+    ingest: dict,
+    preprocess: dict,
+    train_vqvae: dict,
+    extract_tokens: dict,
+    train_transformer: dict,
+    evaluate: dict,
+    promote: dict,
+) -> None:
+    """Each parameter is the resolved config of the step of that name (`arguments` makes them)."""
+    episodes = ingest_component.ingest(config=ingest).outputs["episodes"]
+    frames = preprocess_component.preprocess(config=preprocess, episodes=episodes).outputs["frames"]
+    vqvae = train_vqvae_component.train_vqvae(config=train_vqvae, frames=frames).outputs["vqvae"]
+    tokens = extract_tokens_component.extract_tokens(config=extract_tokens, frames=frames, vqvae=vqvae).outputs[
+        "tokens"
+    ]
+    transformer = train_transformer_component.train_transformer(config=train_transformer, tokens=tokens).outputs[
+        "transformer"
+    ]
+    report = evaluate_component.evaluate(
+        config=evaluate, frames=frames, vqvae=vqvae, tokens=tokens, transformer=transformer
+    ).outputs["report"]
+    promote_component.promote(config=promote, vqvae=vqvae, transformer=transformer, report=report)
+
+
+def arguments(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any]:
+    """The pipeline's parameters: every step's resolved config as plain data.
+
+    Resolved before the launch, so that a broken setting is refused here and not in a container, a step's cache key
+    depends on its own settings alone, and the run's page shows every value.
+
+    Args:
+        params: the content of params.yaml.
+        specs: folder of <dataset>.yaml files.
+    """
+    return {step: to_dict(config) for step, config in resolve_all(params, specs).items()}
