@@ -25,8 +25,8 @@ class CameraConfig:
         position: where it stands.
         target: the point in the picture's middle.
         field_of_view: vertical angle of the picture, degrees.
-        pan: metres by which the target moves along x from the first to the last frame (half of it on each side of `target`),
-            towards a drawn side; 0 leaves the camera still, as sim_push does.
+        pan: metres by which the target moves along x from the first to the last frame, half of it before `target` and
+            half behind it, towards a drawn side; 0 leaves the camera still, as sim_push does.
     """
 
     position: Vector = (0.0, -0.55, 0.60)
@@ -113,7 +113,8 @@ class StrokesConfig:
     """The arm's straight strokes, each aimed at an object and of constant speed.
 
     Attributes:
-        frames: range of a stroke's length in frames (the issue asks for 10 to 18; short ones make the next frames a guess).
+        frames: range of a stroke's length in frames; the issue asks for 10 to 18. The shortest are left out: where a
+            stroke ends, two given frames no longer tell where the arm goes.
         step: range of the way that the gripper goes from one frame to the next.
         aim_spread: the line passes the object's middle by up to this distance, drawn.
     """

@@ -18,6 +18,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ def _run(
         waiting = iter(seeds)
         running: set[Future[int]] = set()
         while True:
-            while not stop and len(running) < workers * IN_FLIGHT and (seed := next(waiting, None)) is not None:
-                running.add(pool.submit(_write_episode, config, seed, episodes))
+            room = 0 if stop else workers * IN_FLIGHT - len(running)
+            running.update(pool.submit(_write_episode, config, seed, episodes) for seed in islice(waiting, room))
             if not running:
                 return
             done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)

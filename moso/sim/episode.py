@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from moso.sim.arm import PARTS, TIP_HEIGHT, poses
+from moso.sim.arm import TIP_HEIGHT, poses
 from moso.sim.config import SimulationConfig, Vector
 from moso.sim.render import Renderer
 from moso.sim.scene import PHYSICS_STEPS, build_model, draw_objects, draw_start
@@ -23,15 +23,16 @@ class SimEpisode:
         actions: float32 (T, 3), metres: the gripper's way from this frame to the next one (x, y, z).
         states: float32 (T, 3), metres: the gripper's place (x, y, z of the fingertips).
         objects: float64 (T, n, 3), metres: the middles of the objects. Not recorded.
-        strokes: the stroke under way at each frame, T long. Not recorded.
+        under_way: number of the stroke under way at each frame, T long. Not recorded.
+        strokes: the strokes. Not recorded.
     """
 
     frames: np.ndarray
     actions: np.ndarray
     states: np.ndarray
     objects: np.ndarray
-    strokes: tuple[int, ...]
-    drawn: tuple[Stroke, ...]
+    under_way: tuple[int, ...]
+    strokes: tuple[Stroke, ...]
 
 
 def simulate_episode(config: SimulationConfig, seed: int) -> SimEpisode:
@@ -54,26 +55,26 @@ def simulate_episode(config: SimulationConfig, seed: int) -> SimEpisode:
     states = np.empty((config.frames, 3), dtype=np.float32)
     objects = np.empty((config.frames, len(things), 3))
     numbers: list[int] = []
-    drawn: list[Stroke] = []
+    strokes: list[Stroke] = []
     left = 0
     for t in range(config.frames):
         objects[t] = data.xpos[bodies]
         if left == 0:
-            drawn.append(draw_stroke(rng, config.strokes, x, y, objects[t, :, :2]))
-            left = drawn[-1].frames
-        dx, dy = drawn[-1].step
+            strokes.append(draw_stroke(rng, config.strokes, x, y, objects[t, :, :2]))
+            left = strokes[-1].frames
+        dx, dy = strokes[-1].step
         if config.camera.pan:
             backdrop = renderer.backdrop(data, _panned(config, side, t))
         frames[t] = renderer.frame(data, backdrop)
         states[t] = x, y, TIP_HEIGHT
         actions[t] = dx, dy, 0.0
-        numbers.append(len(drawn) - 1)
+        numbers.append(len(strokes) - 1)
         for i in range(1, PHYSICS_STEPS + 1):
             _place(data, x + dx * i / PHYSICS_STEPS, y + dy * i / PHYSICS_STEPS, elbow)
             mujoco.mj_step(model, data)
         x, y, left = x + dx, y + dy, left - 1
         mujoco.mj_kinematics(model, data)  # mj_step leaves the geoms where they were before its last integration
-    return SimEpisode(frames, actions, states, objects, tuple(numbers), tuple(drawn))
+    return SimEpisode(frames, actions, states, objects, tuple(numbers), tuple(strokes))
 
 
 def _place(data: mujoco.MjData, x: float, y: float, elbow: int) -> None:

@@ -1,9 +1,9 @@
 """Pictures by MuJoCo's ray caster: Lambert shading, shadows from one point light, supersampling.
 
-Of each picture's rays, those that meet bin and table come out the same in every frame of a still camera: their distance,
-colour and shading are cast once (`Backdrop`). A frame then costs one cast from the camera at the moving geoms, and one
-from the light at the visible points; of both, only the rays that meet a sphere around a part of a moving geom are cast
-(`_near`), which leaves out three of four and changes no picture.
+Of each picture's rays, those that meet bin and table come out the same in every frame of a still camera: their
+distance, colour and shading are cast once (`Backdrop`). A frame then costs one cast from the camera at the moving
+geoms, and one from the light at the visible points; of both, only the rays that meet a sphere around a part of a moving
+geom are cast (`_near`), which leaves out most of them and changes no picture.
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ def _bounding_spheres(model: mujoco.MjModel) -> tuple[Array, Array, Array]:
                     math.hypot(radius, part) if i not in (0, count - 1) else part + radius,
                 )
             )
-    geom, offset, radius = zip(*spheres, strict=True)
-    return np.array(geom), np.array(offset), np.array(radius)
+    geoms, offsets, radii = zip(*spheres, strict=True)
+    return np.array(geoms), np.array(offsets), np.array(radii)
 
 
 def floor_colours(point: Array, albedo: Array) -> Array:

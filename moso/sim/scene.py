@@ -88,8 +88,9 @@ def build_model(config: SimulationConfig, objects: list[SimObject]) -> mujoco.Mj
         <worldbody>
           <geom name="floor" type="plane" size="2 2 1" group="{STILL}" rgba="{_text(FLOOR_RGB)} 1"/>
           {_walls_xml()}
-          <geom name="base" type="cylinder" pos="{BASE[0]} {BASE[1]} {ARM_HEIGHT / 2}" size="0.055 {ARM_HEIGHT / 2 + 0.04}"
-                group="{STILL}" contype="0" conaffinity="0" rgba="{_text(BASE_RGB)} 1"/>
+          <geom name="base" type="cylinder" pos="{BASE[0]} {BASE[1]} {ARM_HEIGHT / 2}"
+                size="0.055 {ARM_HEIGHT / 2 + 0.04}" group="{STILL}" contype="0" conaffinity="0"
+                rgba="{_text(BASE_RGB)} 1"/>
           {arm}{things}
         </worldbody></mujoco>"""
     )
@@ -98,9 +99,10 @@ def build_model(config: SimulationConfig, objects: list[SimObject]) -> mujoco.Mj
 def _object_xml(index: int, thing: SimObject, density: float) -> str:
     size = (thing.size[0], thing.size[2]) if thing.shape == "cylinder" else thing.size
     (x, y), half = thing.place, thing.turn / 2
+    quaternion = f"{math.cos(half)!r} 0 0 {math.sin(half)!r}"
     # a slight damping stands for what rolls and slides on a real, soft mat: objects come to rest once they are let go
     return (
-        f'<body name="object{index}" pos="{x!r} {y!r} {thing.size[2]!r}" quat="{math.cos(half)!r} 0 0 {math.sin(half)!r}">'
+        f'<body name="object{index}" pos="{x!r} {y!r} {thing.size[2]!r}" quat="{quaternion}">'
         f'<joint type="free" damping="0.02"/><geom type="{thing.shape}" size="{_text(size)}" density="{density}" '
         f'group="{MOVING}" rgba="{_text(thing.rgb)} 1"/></body>'
     )
@@ -110,14 +112,14 @@ def _walls_xml() -> str:
     xml = ""
     for name, x, y in (("east", 1, 0), ("west", -1, 0), ("north", 0, 1), ("south", 0, -1)):
         place, length = BIN + WALL, BIN + 2 * WALL
-        size = f"{WALL if x else length} {WALL if y else length}"
+        size = f"{WALL if x else length} {WALL if y else length} {WALL_HEIGHT / 2}"
         xml += (
-            f'<geom name="{name}" type="box" pos="{x * place} {y * place} {WALL_HEIGHT / 2}" size="{size} {WALL_HEIGHT / 2}" '
+            f'<geom name="{name}" type="box" pos="{x * place} {y * place} {WALL_HEIGHT / 2}" size="{size}" '
             f'group="{STILL}" rgba="{_text(WALL_RGB)} 1"/>'
-            # an unseen fence above each wall: what is squeezed against a wall cannot climb out of the bin
-            f'<geom type="box" pos="{x * (BIN + 0.2)} {y * (BIN + 0.2)} 0.5" size="{0.2 if x else 0.75} {0.2 if y else 0.75} 0.5" '
-            f'group="{UNSEEN}"/>'
         )
+        # an unseen fence above each wall: what is squeezed against a wall cannot climb out of the bin
+        place, size = BIN + 0.2, f"{0.2 if x else 0.75} {0.2 if y else 0.75} 0.5"
+        xml += f'<geom type="box" pos="{x * place} {y * place} 0.5" size="{size}" group="{UNSEEN}"/>'
     return xml
 
 

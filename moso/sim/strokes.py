@@ -34,8 +34,9 @@ def way_ahead(x: float, y: float, dx: float, dy: float) -> float:
 def draw_stroke(rng: np.random.Generator, config: StrokesConfig, x: float, y: float, objects: np.ndarray) -> Stroke:
     """The next stroke from (x, y).
 
-    Objects are tried in a drawn order; the first one is taken through which the reach allows a stroke of the least length and
-    speed. Where no object allows it, the stroke goes to a drawn place far off, so that motion never stops short.
+    Objects are tried in a drawn order; the first one is taken through which the reach allows a stroke of the least
+    length and speed. Where no object allows it, the stroke goes to a drawn place far off, so that motion never stops
+    short.
 
     Args:
         objects: (n, 2) places of the objects' middles, metres.
