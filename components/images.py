@@ -6,6 +6,6 @@ import os
 
 from moso import __version__
 
-# Kubeflow pulls this for every step; it holds moso, components, pipelines and kfp (components/Dockerfile, a later issue).
-# Override it where the pipeline is compiled for another registry.
+# Kubeflow pulls this for every step; it holds moso, components, pipelines and kfp (components/Dockerfile: a later
+# issue). MOSO_IMAGE names another one where the pipeline is compiled for another registry.
 STEP = os.environ.get("MOSO_IMAGE", f"moso-pipeline:{__version__}")

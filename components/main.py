@@ -1,4 +1,4 @@
-"""The outside of every step: command line, context, errors. DVC, Kubeflow and a person at a shell all come through here.
+"""The outside of every step: command line, context, errors. DVC, Kubeflow and a person at a shell all come by here.
 
     python -m components.preprocess.step --in episodes=data/sim_push/episodes --out frames=data/sim_push/frames
 

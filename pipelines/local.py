@@ -1,4 +1,4 @@
-"""Run the training pipeline with KFP's local runner: every step a process of this environment, no cluster, no container."""
+"""Run the training pipeline with KFP's local runner: each step a process of this environment, no container."""
 
 from __future__ import annotations
 

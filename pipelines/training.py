@@ -1,6 +1,7 @@
-"""The training pipeline on Kubeflow: the same seven steps and edges as dvc.yaml (a test compares them)."""
+"""The training pipeline on Kubeflow: the same seven steps and edges as dvc.yaml (a test compares them).
 
-from __future__ import annotations
+No `from __future__ import annotations` here: kfp reads a pipeline's annotations as objects.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,15 +36,14 @@ def training(
     episodes = ingest_component.ingest(config=ingest).outputs["episodes"]
     frames = preprocess_component.preprocess(config=preprocess, episodes=episodes).outputs["frames"]
     vqvae = train_vqvae_component.train_vqvae(config=train_vqvae, frames=frames).outputs["vqvae"]
-    tokens = extract_tokens_component.extract_tokens(config=extract_tokens, frames=frames, vqvae=vqvae).outputs[
-        "tokens"
-    ]
-    transformer = train_transformer_component.train_transformer(config=train_transformer, tokens=tokens).outputs[
-        "transformer"
-    ]
-    report = evaluate_component.evaluate(
+    extracted = extract_tokens_component.extract_tokens(config=extract_tokens, frames=frames, vqvae=vqvae)
+    tokens = extracted.outputs["tokens"]
+    trained = train_transformer_component.train_transformer(config=train_transformer, tokens=tokens)
+    transformer = trained.outputs["transformer"]
+    evaluated = evaluate_component.evaluate(
         config=evaluate, frames=frames, vqvae=vqvae, tokens=tokens, transformer=transformer
-    ).outputs["report"]
+    )
+    report = evaluated.outputs["report"]
     promote_component.promote(config=promote, vqvae=vqvae, transformer=transformer, report=report)
 
 

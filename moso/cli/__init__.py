@@ -57,7 +57,7 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command line; a MosoError is one line and exit status 1, anything else is a bug and keeps its traceback."""
+    """Run the command line; a MosoError is one line and exit status 1, a bug keeps its traceback."""
     try:
         command(prog_name="moso")
     except MosoError as error:
