@@ -1,0 +1,245 @@
+"""Register the trained model and make it the champion when it is better: decided first, carried out after.
+
+Doing it twice changes nothing: a version is found again by the model's digest, the alias stays, and promotion.json is
+the same file, because the decision that made a version champion is kept with the version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.main import main
+from moso.adapters import mlflow_model, mlflow_registry
+from moso.adapters.mlflow_client import default_tracking_uri
+from moso.adapters.mlflow_registry import Registration, Registry, Version
+from moso.config import to_dict
+from moso.errors import ConfigError, FormatError, MismatchError
+from moso.provenance import code_digest, digest_json, read_provenance, write_json
+from moso.registry import card
+from moso.registry.decide import PromotionPolicy, decide, figures, to_record
+from moso.step import Context, Paths
+from moso.tasks.model import Model
+
+CARD = Path(__file__).parents[2] / "mlflow" / "model_card.md"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `promote`.
+
+    Attributes:
+        model: the registered model's name; None takes moso-<dataset>, the data set being the evaluation protocol's.
+        alias: moves to the better model.
+        policy: when it moves.
+    """
+
+    model: str | None = None
+    alias: str = "champion"
+    policy: PromotionPolicy = field(default_factory=PromotionPolicy)
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not re.fullmatch(r"[\w.-]+", self.model):
+            raise ConfigError("model", self.model, "may hold letters, digits, '_', '-' and '.' only")
+        if not re.fullmatch(r"[\w-]+", self.alias) or self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
+            raise ConfigError("alias", self.alias, "is no alias that MLflow takes", "use champion, say")
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
+    """Register, decide, move the alias, write promotion.json.
+
+    Inputs vqvae, transformer, report; output promotion (a file). The registry is at context.options["tracking_uri"], or
+    `default_tracking_uri` of the current folder. Its run is recorded by the registry itself, whatever the tracker.
+
+    Raises:
+        MismatchError: the report is of another model.
+        FormatError: a report without figures, protocol or example.
+        TrackingError: the registry cannot be reached.
+    """
+    vqvae, transformer, report = inputs["vqvae"], inputs["transformer"], inputs["report"]
+    parts = _checked_parts(vqvae, transformer, report)
+    model = Model.from_parts(vqvae, transformer, "cpu")
+    candidate = _candidate(report, model.digest)
+    name = config.model or f"moso-{candidate['protocol']['data_set']}"
+    registry = Registry(context.options.get("tracking_uri") or default_tracking_uri(Path.cwd()))
+
+    version = registry.find(name, model.digest)
+    if version is None:
+        version = _register(registry, name, model, candidate, inputs, parts)
+    record = _promote(registry, config, name, version, candidate, parts)
+
+    outputs["promotion"].parent.mkdir(parents=True, exist_ok=True)
+    write_json(outputs["promotion"], record)
+    decision = record["decision"]
+    print(f"promote: models:/{name}/{version.number} {decision['outcome']}: {'; '.join(decision['reasons'])}")
+
+
+def _promote(
+    registry: Registry,
+    config: Config,
+    name: str,
+    version: Version,
+    candidate: Mapping[str, Any],
+    parts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Decide and carry out; the content of promotion.json."""
+    champion = registry.by_alias(name, config.alias)
+    # The same model, figures and policy as when it became champion: that decision stands, word for word.
+    question = digest_json({"candidate": _finite(candidate), "policy": config.policy, "alias": config.alias})
+    held = json.loads(version.tags.get(mlflow_registry.PROMOTION, "{}"))
+    if champion is not None and champion.number == version.number and held.get("question") == question:
+        record: dict[str, Any] = held["record"]
+        return record
+
+    before = champion.record() if champion is not None else None
+    decision = decide(candidate, before, config.policy)
+    record = {
+        "format": "moso.promotion",
+        "format_version": 1,
+        "model": name,
+        "version": version.number,
+        "reference": f"models:/{name}@{config.alias}",
+        "alias": config.alias,
+        "alias_moved": decision.promote,
+        "decision": to_record(decision),
+        "candidate": _finite({"version": version.number, **candidate}),
+        "champion": _finite(before),
+        "inputs": {step: part["digest"] for step, part in parts.items()},
+    }
+    # First the record, then the alias: a champion is never there without the decision that made it one. An evaluation
+    # under a new protocol replaces the version's figures, or no later candidate could be compared with it.
+    registry.tag(
+        version,
+        {
+            **_evaluation_tags(candidate),
+            mlflow_registry.PROMOTION: _json({"question": question, "record": record}),
+        },
+    )
+    if decision.promote:
+        registry.point(config.alias, version)
+    return record
+
+
+def _register(
+    registry: Registry, name: str, model: Model, candidate: Mapping[str, Any], inputs: Paths, parts: Mapping[str, Any]
+) -> Version:
+    example = _example(inputs["report"])
+    mlflow_model.check_example(example, model)
+    configs = {parts[key]["step"]: parts[key]["config"] for key in ("vqvae", "transformer")}
+    trained = parts["transformer"]
+    origin = {
+        "data_digest": parts["report"]["inputs"].get("frames", "not recorded"),
+        "config_digest": digest_json(configs),
+        "code_digest": trained["code_digest"],
+        "git_commit": trained["git_commit"],
+        "package_version": trained["package_version"],
+        "seed": trained["seed"],
+    }
+    tags = {
+        mlflow_registry.MODEL_DIGEST: model.digest,
+        **{f"moso.{key}_digest": part["digest"] for key, part in parts.items()},
+        **{f"moso.{key}": str(value) for key, value in origin.items()},
+        "moso.packaged_code_digest": code_digest(),
+        **_evaluation_tags(candidate),
+    }
+    sizes = {key: getattr(model, key) for key in ("given_frames", "clip_frames", "height", "width")}
+    text = card.fill(
+        _template(),
+        card.values(
+            name=name,
+            dataset=candidate["protocol"]["data_set"],
+            model={**sizes, "steps": model.sampling.steps},
+            candidate=candidate,
+            provenance=origin,
+        ),
+    )
+
+    def save(folder: Path, entry: Any) -> None:
+        mlflow_model.save(folder, model, inputs["vqvae"], inputs["transformer"], example, entry)
+
+    with tempfile.TemporaryDirectory(prefix="moso-card-") as temporary:
+        page, card_file = inputs["report"] / "index.html", Path(temporary) / "model_card.md"
+        card_file.write_text(text)
+        files = [path for path in (card_file, page) if path.exists()]
+        return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, files))
+
+
+def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, Any]:
+    """Provenance of the three inputs, which must belong together."""
+    parts = {
+        "vqvae": read_provenance(vqvae, format="moso.vqvae", version=1),
+        "transformer": read_provenance(transformer, format="moso.transformer", version=1),
+        "report": read_provenance(report, format="moso.report", version=1),
+    }
+    for key in ("vqvae", "transformer"):
+        evaluated = parts["report"]["inputs"].get(key)
+        if evaluated != parts[key]["digest"]:
+            ours, theirs = parts[key]["digest"][:12], str(evaluated)[:12]
+            raise MismatchError(f"{report} evaluates the {key} {theirs}, this one is {ours}; rerun evaluate")
+    return parts
+
+
+def _candidate(report: Path, model_digest: str) -> dict[str, Any]:
+    path = report / "metrics.json"
+    if not path.exists():
+        raise FormatError(f"{path} is missing; rerun evaluate")
+    content = json.loads(path.read_text())
+    protocol = content.pop("protocol", None)
+    if not isinstance(protocol, Mapping) or "data_set" not in protocol:
+        raise FormatError(f"{path} names no protocol with a data_set; rerun evaluate")
+    protocol_digest = content.pop("protocol_digest", None) or digest_json(protocol)
+    return {
+        "model_digest": model_digest,
+        "protocol_digest": protocol_digest,
+        "protocol": dict(protocol),
+        "metrics": figures(content),
+    }
+
+
+def _example(report: Path) -> np.ndarray:
+    path = report / "example.npy"
+    if not path.exists():
+        raise FormatError(
+            f"{path} is missing (the given frames of a test clip, the model's input example); rerun evaluate"
+        )
+    frames: np.ndarray = np.load(path, allow_pickle=False)
+    return frames
+
+
+def _template() -> str:
+    if not CARD.exists():
+        raise FormatError(f"{CARD} is missing: the model card's template lies beside components/, in images as well")
+    return CARD.read_text()
+
+
+def _evaluation_tags(candidate: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        mlflow_registry.METRICS: _json(candidate["metrics"]),
+        mlflow_registry.PROTOCOL: _json(candidate["protocol"]),
+        mlflow_registry.PROTOCOL_DIGEST: candidate["protocol_digest"],
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(to_dict(value), sort_keys=True)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    main("promote", Config, run)

@@ -1,0 +1,109 @@
+"""A trained model as an MLflow model folder: networks, the moso code they need, signature, example, requirements.
+
+Nothing is pickled: weights are safetensors, settings JSON, the model itself is code (moso/serving/pyfunc.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import moso
+from moso.adapters.mlflow_client import reported, require_mlflow
+from moso.errors import DataError
+from moso.provenance import code_digest
+from moso.tasks.model import Model
+
+PACKAGE = Path(moso.__file__).parent
+CODE = PACKAGE / "serving" / "pyfunc.py"
+# What loading and predicting import, and MLflow to load it with.
+REQUIREMENTS = ("einops", "jaxtyping", "mlflow", "numpy", "pyyaml", "safetensors", "torch")
+
+
+def requirements() -> list[str]:
+    """`name==version` of what the model needs, as installed here; torch without its build tag (+cpu, +cu130)."""
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS]
+
+
+def signature(model: Model) -> Any:
+    """MLflow's signature: uint8 (N, K, H, W, 3) -> uint8 (N, T-K, H, W, 3), parameters `seed` and `steps`."""
+    require_mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    size = (model.height, model.width, 3)
+    pixels = np.dtype(np.uint8)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(pixels, (-1, model.given_frames, *size), name=None)]),
+        outputs=Schema([TensorSpec(pixels, (-1, model.clip_frames - model.given_frames, *size), name=None)]),
+        params=ParamSchema(
+            [
+                ParamSpec("seed", DataType.long, 0),
+                ParamSpec("steps", DataType.long, model.sampling.steps),
+            ]
+        ),
+    )
+
+
+def check_example(example: np.ndarray, model: Model) -> None:
+    """Nothing when `example` is uint8 (n, K, H, W, 3) of the model's sizes.
+
+    Raises:
+        DataError: it is not.
+    """
+    expected = (model.given_frames, model.height, model.width, 3)
+    if example.dtype != np.uint8 or example.ndim != 5 or example.shape[1:] != expected:
+        wanted = ", ".join(map(str, expected))
+        raise DataError(f"input example: expected uint8 (n, {wanted}), got {example.dtype} {example.shape}")
+
+
+def save(folder: Path, model: Model, vqvae: Path, transformer: Path, example: np.ndarray, entry: Any = None) -> None:
+    """Write the MLflow model folder.
+
+    Args:
+        folder: written to; must not exist or be empty.
+        model: the two parts loaded, for sizes and defaults.
+        vqvae: output folder of train_vqvae.
+        transformer: output folder of train_transformer.
+        example: uint8 (n, K, H, W, 3), the given frames of real clips.
+        entry: an mlflow.models.Model that carries the ids of run and logged model; a new one where None.
+
+    Raises:
+        DataError: the example does not fit.
+        TrackingError: MLflow refuses.
+    """
+    require_mlflow()
+    import mlflow.pyfunc
+
+    check_example(example, model)
+    with _named({"vqvae": vqvae, "transformer": transformer}) as parts, reported("MLflow could not save the model"):
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(CODE),
+            artifacts={name: str(path) for name, path in parts.items()},
+            code_paths=[str(PACKAGE)],
+            signature=signature(model),
+            input_example=example,
+            pip_requirements=requirements(),
+            model_config={"code_digest": code_digest()},
+            mlflow_model=entry,
+        )
+    for cache in folder.rglob("__pycache__"):
+        shutil.rmtree(cache)
+
+
+@contextlib.contextmanager
+def _named(folders: dict[str, Path]) -> Iterator[dict[str, Path]]:
+    # MLflow names an artifact's folder after its source; Kubeflow's paths may be called anything.
+    with tempfile.TemporaryDirectory(prefix="moso-model-") as temporary:
+        copies = {name: Path(temporary) / name for name in folders}
+        for name, copy in copies.items():
+            shutil.copytree(folders[name], copy)
+        yield copies

@@ -1,0 +1,286 @@
+"""The model registry in MLflow: versions found by the model's digest, aliases, and `models:/…` as a folder.
+
+A version carries what is needed to compare and to trace it in its tags; nothing is looked up in files that may be gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moso.adapters.mlflow_client import (
+    EXPERIMENT,
+    TrackingError,
+    connect,
+    default_tracking_uri,
+    experiment_id,
+    reported,
+)
+from moso.adapters.mlflow_tracking import MlflowTracker
+from moso.adapters.redact import redact
+from moso.errors import DataError, MosoError
+from moso.provenance import digest_folder
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+# Tags of a version. Plain data is JSON.
+MODEL_DIGEST, FILES_DIGEST = "moso.model_digest", "moso.files_digest"
+METRICS, PROTOCOL, PROTOCOL_DIGEST = "moso.metrics", "moso.protocol", "moso.protocol_digest"
+PROMOTION = "moso.promotion"
+DESCRIPTION_LENGTH = 5000  # of a version, in the registry's database
+REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version.
+
+    Attributes:
+        name: the registered model's name.
+        number: the version, from 1.
+        tags: as text.
+        run_id: of the run it was registered in.
+    """
+
+    name: str
+    number: int
+    tags: Mapping[str, str]
+    run_id: str
+
+    def record(self) -> dict[str, Any]:
+        """The version as `moso.registry.decide` takes it, with its number.
+
+        Raises:
+            DataError: it was not registered by moso.
+        """
+        if MODEL_DIGEST not in self.tags:
+            raise DataError(f"models:/{self.name}/{self.number} has no tag {MODEL_DIGEST}: moso did not register it")
+        return {
+            "version": self.number,
+            "model_digest": self.tags[MODEL_DIGEST],
+            "protocol_digest": self.tags.get(PROTOCOL_DIGEST, ""),
+            "protocol": json.loads(self.tags.get(PROTOCOL, "{}")),
+            "metrics": json.loads(self.tags.get(METRICS, "{}")),
+        }
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is filed with a new version.
+
+    Attributes:
+        tags: of run and version.
+        params: of the run, nested.
+        metrics: of the run, dotted name -> figure.
+        description: of the version, Markdown (the model card).
+        files: kept with the run (report page, model card).
+    """
+
+    tags: Mapping[str, str]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    description: str = ""
+    files: Sequence[Path] = field(default_factory=tuple)
+
+
+class Registry:
+    """The registry at a tracking address.
+
+    Args:
+        tracking_uri: address of the database or server; None takes `default_tracking_uri` of the current folder.
+
+    Raises:
+        TrackingError: nothing answers there.
+    """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self.tracking_uri = tracking_uri or default_tracking_uri(Path.cwd())
+        self._client = connect(self.tracking_uri)
+        self._failed = f"the registry at {redact(self.tracking_uri)} refused"
+
+    def find(self, name: str, model_digest: str) -> Version | None:
+        """The first version of `name` that holds the model with this digest."""
+        if not re.fullmatch(r"[0-9a-f]{64}", model_digest):
+            raise DataError(f"model digest {model_digest!r} is no sha256")
+        with reported(self._failed):
+            found = self._client.search_model_versions(f"name = '{name}' AND tags.`{MODEL_DIGEST}` = '{model_digest}'")
+        return min(map(_version, found), key=lambda version: version.number, default=None)
+
+    def by_alias(self, name: str, alias: str) -> Version | None:
+        """The version that `alias` stands for; None where there is no such model or alias."""
+        from mlflow.exceptions import MlflowException
+
+        with reported(self._failed):
+            try:
+                # Aliases are empty in search results: this is the call that knows them.
+                return _version(self._client.get_model_version_by_alias(name, alias))
+            except MlflowException as error:
+                # A missing alias is INVALID_PARAMETER_VALUE, a missing model RESOURCE_DOES_NOT_EXIST.
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "alias" in str(error):
+                    return None
+                raise
+
+    def register(self, name: str, save: Callable[[Path, Any], None], registration: Registration) -> Version:
+        """File a new version; its run holds parameters, figures and files.
+
+        Args:
+            name: the registered model's name; made where it does not exist.
+            save: writes the MLflow model folder, given the folder and the mlflow Model entry with its ids.
+            registration: what is filed with it.
+
+        Raises:
+            TrackingError: the registry refuses.
+        """
+        tracker = MlflowTracker(self.tracking_uri)
+        run_id = tracker.start(f"promote {name}", params=registration.params, tags=registration.tags)
+        try:
+            tracker.summary(registration.metrics)
+            for path in registration.files:
+                tracker.artifact(path)
+            with reported(self._failed):
+                version = self._file(name, run_id, save, registration)
+        except BaseException:
+            tracker.finish("FAILED")
+            raise
+        tracker.finish()
+        return version
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set those tags of a version that differ."""
+        with reported(self._failed):
+            for key, value in tags.items():
+                if version.tags.get(key) != value:
+                    self._client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def point(self, alias: str, version: Version) -> None:
+        """Let `alias` stand for `version`, and for no other."""
+        with reported(self._failed):
+            self._client.set_registered_model_alias(version.name, alias, str(version.number))
+
+    def download(self, reference: str, folder: Path) -> Path:
+        """The model that `models:/name@alias` or `models:/name/3` stands for, as a folder with vqvae/ and transformer/.
+
+        Args:
+            reference: the address.
+            folder: where downloads are kept, one folder a content digest; a second call downloads nothing.
+
+        Raises:
+            MosoError: no such address or version.
+            DataError: what came is not what was registered.
+        """
+        version = self._lookup(reference)
+        digest = version.tags.get(FILES_DIGEST, "")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise DataError(f"{reference} has no tag {FILES_DIGEST}: moso did not register it")
+        target = folder / digest
+        if target.is_dir() and digest_folder(target) == digest:
+            return target
+        from mlflow.artifacts import download_artifacts
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+            with reported(f"{reference} could not be downloaded"):
+                source = f"models:/{version.name}/{version.number}/artifacts"
+                address = self.tracking_uri
+                came = Path(download_artifacts(source, dst_path=temporary, tracking_uri=address, registry_uri=address))
+            if any(path.is_symlink() for path in came.rglob("*")) or digest_folder(came) != digest:
+                raise DataError(f"{reference}: the files that came are not those that were registered (digest differs)")
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(came, target)
+        return target
+
+    def _lookup(self, reference: str) -> Version:
+        parts = REFERENCE.fullmatch(reference)
+        if parts is None:
+            raise MosoError(f"{reference}: write models:/<name>@<alias> or models:/<name>/<version>")
+        name = parts["name"]
+        if parts["alias"]:
+            found = self.by_alias(name, parts["alias"])
+            if found is None:
+                raise MosoError(f"{reference}: no such model or alias in {redact(self.tracking_uri)}")
+            return found
+        with reported(f"{reference} is not in {redact(self.tracking_uri)}"):
+            return _version(self._client.get_model_version(name, parts["version"]))
+
+    def _file(self, name: str, run_id: str, save: Callable[[Path, Any], None], registration: Registration) -> Version:
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        client = self._client
+        logged = client.create_logged_model(
+            experiment_id(client, self.tracking_uri, EXPERIMENT), name=name, source_run_id=run_id
+        )
+        try:
+            with tempfile.TemporaryDirectory(prefix="moso-register-") as temporary:
+                folder = Path(temporary) / "model"
+                entry = Model(
+                    artifact_path=logged.artifact_location,
+                    model_uuid=logged.model_id,
+                    run_id=run_id,
+                    model_id=logged.model_id,
+                )
+                save(folder, entry)
+                files_digest = digest_folder(folder / "artifacts")
+                client.log_model_artifacts(logged.model_id, str(folder))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._ensure(name)
+        # The tags come with the creation: a version is never there without the digest it is found by.
+        made = client.create_model_version(
+            name,
+            source=f"models:/{logged.model_id}",
+            run_id=run_id,
+            tags={**registration.tags, FILES_DIGEST: files_digest},
+            description=registration.description[:DESCRIPTION_LENGTH],
+            model_id=logged.model_id,
+        )
+        return _version(made)
+
+    def _ensure(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def resolve(reference: str) -> Path:
+    """The folder of `models:/name@alias` or `models:/name/3`: what Model.load calls (entry point moso.model_resolvers).
+
+    The registry is the one at MLFLOW_TRACKING_URI, or the one in the current folder; downloads are kept in
+    $MOSO_CACHE, or ~/.cache/moso.
+
+    Raises:
+        MosoError: no registry, or no such model.
+        DataError: what came is not what was registered.
+    """
+    uri = default_tracking_uri(Path.cwd())
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise TrackingError(
+            f"{reference}: no registry at {uri}; set MLFLOW_TRACKING_URI or call from the project's folder"
+        )
+    return Registry(uri).download(reference, _cache() / "models")
+
+
+def _cache() -> Path:
+    if place := os.environ.get("MOSO_CACHE"):
+        return Path(place)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moso"
+
+
+def _version(version: ModelVersion) -> Version:
+    return Version(version.name, int(version.version), dict(version.tags), version.run_id or "")
