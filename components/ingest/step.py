@@ -1,0 +1,175 @@
+"""ingest: raw recordings -> a manifest of episodes, with what is bad set aside.
+
+The output folder `episodes`:
+
+    manifest.parquet     a row an episode (moso.datasets.manifest)
+    quarantine.parquet   a row a bad record: file, offset, reason
+    spec.json            the data set's spec as it was used
+    counts.json          episodes, frames and duplicates a split; bad records; the manifest's version
+    raw/                 the raw files of a simulated data set, which have no other home; those of a folder stay there
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from moso.config import to_dict
+from moso.datasets.ingest import ingest
+from moso.datasets.quarantine import check_share, write_quarantine
+from moso.datasets.readers import reader, sim_push
+from moso.datasets.spec import SPLITS, DatasetSpec
+from moso.errors import ConfigError, DataError, StopRequested
+from moso.progress import Progress
+from moso.provenance import atomic_folder, digest_bytes, digest_file, digest_json, write_json, write_provenance
+from moso.sim import SimulationConfig
+from moso.step import Context, Paths
+
+FORMAT = "moso.episodes"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class EpisodeCounts:
+    """How many episodes a simulated data set has: the first so many seeds of each split's range."""
+
+    train: int = 640
+    validation: int = 48
+    test: int = 132
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "must not be negative")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `ingest`.
+
+    Attributes:
+        spec: the data set (filled in from data/specs/<dataset>.yaml).
+        episodes: how many to simulate; a folder of recordings is read whole.
+        simulation: settings of the simulator, for a spec whose source is "simulate".
+        raw: read raw files that are there already from this folder: simulated ones instead of simulating them again,
+            or another place than the spec's.
+        quarantine_share: largest share of bad records that the run goes on with, [0, 1].
+    """
+
+    spec: DatasetSpec
+    episodes: EpisodeCounts = field(default_factory=EpisodeCounts)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    raw: str | None = None
+    quarantine_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quarantine_share <= 1:
+            raise ConfigError("quarantine_share", self.quarantine_share, "must be a share in [0, 1]", "0.01 is 1%")
+        if self.spec.source.kind != "simulate":
+            return
+        for name in SPLITS:
+            first, end = getattr(self.spec.splits, name)
+            if getattr(self.episodes, name) > end - first:
+                raise ConfigError(
+                    f"episodes.{name}",
+                    getattr(self.episodes, name),
+                    f"the split has {end - first} seeds",
+                    "ask for fewer",
+                )
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
+    """Simulate where the spec says so, read every raw file, and write the output folder `episodes`.
+
+    Raises:
+        DataError: raw files are missing, too many are bad, or an episode lies in two splits.
+        StopRequested: the stop signal was raised; simulated episodes stay in the work folder.
+    """
+    simulated = config.spec.source.kind == "simulate"
+    if simulated:
+        root, sources = _simulated(config, context)
+        spec = _as_simulated(config.spec, root)
+    else:
+        root, spec = Path(config.raw or config.spec.source.path or ""), config.spec
+        sources = reader(spec.format).sources(root)
+    _check_present(root, sources)
+
+    with Progress("ingest", len(sources), "files") as progress:
+
+        def each(source: str) -> None:
+            progress.advance()
+            if context.stop:
+                raise StopRequested("while reading raw files")
+
+        manifest, rejected = ingest(root, sources, spec, each=each)
+    check_share(rejected, len(manifest.table), config.quarantine_share)
+
+    with atomic_folder(outputs["episodes"]) as folder:
+        if simulated:
+            _keep_raw(root, sources, folder / "raw")
+        manifest.write(folder / "manifest.parquet")
+        write_quarantine(rejected, folder / "quarantine.parquet")
+        write_json(folder / "spec.json", spec)
+        counts = {**manifest.counts(), "quarantined": len(rejected), "version": manifest.version}
+        write_json(folder / "counts.json", counts)
+        write_provenance(folder, format=FORMAT, version=VERSION, step="ingest", config=config, inputs={})
+
+
+def _simulated(config: Config, context: Context) -> tuple[Path, list[str]]:
+    """The folder of simulated raw files, complete, and the files that belong to this data set."""
+    seeds = [
+        getattr(config.spec.splits, split)[0] + i for split in SPLITS for i in range(getattr(config.episodes, split))
+    ]
+    if config.raw:
+        root = Path(config.raw)
+    else:
+        from moso.sim import simulate
+
+        # Keyed by settings and the simulator's own code: asking for more episodes goes on with those that are there.
+        root = context.work / digest_json({"simulation": to_dict(config.simulation), "code": _simulator_digest()})[:16]
+        simulate(config.simulation, seeds, root, workers=None, progress=True, stop=context.stop)
+    return root, [sim_push.source_of(seed) for seed in seeds]
+
+
+def _simulator_digest() -> str:
+    import moso.sim
+
+    folder = Path(moso.sim.__file__).parent
+    return digest_bytes("".join(digest_file(path) for path in sorted(folder.rglob("*.py"))).encode())
+
+
+def _as_simulated(spec: DatasetSpec, root: Path) -> DatasetSpec:
+    """The spec with the length and frame rate that the recorder noted: settings of the simulator may change them."""
+    path = root / "simulation.json"
+    if not path.exists():
+        raise DataError(f"{path} is missing; write the raw files with `moso simulate`")
+    settings = json.loads(path.read_text())["settings"]
+    return replace(spec, episode_frames=int(settings["frames"]), fps=float(settings["fps"]))
+
+
+def _check_present(root: Path, sources: Sequence[str]) -> None:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of raw files")
+    missing = [source for source in sources if not (root / source).exists()]
+    if missing:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(sources)} raw files are missing, the first is {missing[0]}; "
+            "simulate them with `moso simulate`, or ask for fewer episodes"
+        )
+    if not sources:
+        raise DataError(f"{root} holds no raw files of the data set's format")
+
+
+def _keep_raw(root: Path, sources: Sequence[str], folder: Path) -> None:
+    for source in ("simulation.json", *sources):
+        (folder / source).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / source, folder / source)
+
+
+if __name__ == "__main__":
+    from components.main import main
+
+    main("ingest", Config, run)

@@ -1,0 +1,61 @@
+"""Figures of a cache, split by split: how much there is, how bright it is, how much moves, how actions spread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moso.frames.cache import FrameCache
+
+LEVELS = np.arange(256)
+
+
+def statistics(cache: FrameCache) -> dict[str, dict[str, Any]]:
+    """split -> figures, as plain data.
+
+    episodes and frames are counts; brightness (mean and standard deviation over pixels and channels) and
+    mean_difference (between neighbouring frames of an episode) are in grey levels [0, 255]; actions and states have
+    mean, std, min and max, each a list over dimensions in the data's own units.
+    """
+    groups = cache.episodes.groupby("split")["episode_id"]
+    return {str(split): _split_statistics(cache, list(episodes)) for split, episodes in groups}
+
+
+def _split_statistics(cache: FrameCache, episodes: list[str]) -> dict[str, Any]:
+    histogram = np.zeros(256, dtype=np.int64)
+    difference, pairs, frames = 0, 0, 0
+    for episode_id in episodes:
+        video = cache.frames(episode_id)
+        frames += len(video)
+        histogram += np.bincount(video.ravel(), minlength=256)
+        # max - min is the absolute difference without leaving uint8.
+        step = np.maximum(video[1:], video[:-1]) - np.minimum(video[1:], video[:-1])
+        difference += int(step.sum(dtype=np.int64))
+        pairs += step.size
+    mean = float(histogram @ LEVELS / histogram.sum())
+    figures: dict[str, Any] = {
+        "episodes": len(episodes),
+        "frames": frames,
+        "brightness": {"mean": mean, "std": float(np.sqrt(histogram @ (LEVELS - mean) ** 2 / histogram.sum()))},
+        "mean_difference": difference / pairs if pairs else 0.0,
+    }
+    for name in ("actions", "states"):
+        if cache.index[name]:
+            figures[name] = _signal_statistics(cache, name, episodes)
+    return figures
+
+
+def _signal_statistics(cache: FrameCache, name: str, episodes: list[str]) -> dict[str, list[float]]:
+    dimension = cache.index[name]
+    total, squares, count = np.zeros(dimension), np.zeros(dimension), 0
+    low, high = np.full(dimension, np.inf), np.full(dimension, -np.inf)
+    for episode_id in episodes:
+        values = (cache.actions if name == "actions" else cache.states)(episode_id)
+        assert values is not None
+        exact = values.astype(np.float64)
+        total, squares, count = total + exact.sum(axis=0), squares + (exact**2).sum(axis=0), count + len(exact)
+        low, high = np.minimum(low, exact.min(axis=0)), np.maximum(high, exact.max(axis=0))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return {k: v.tolist() for k, v in (("mean", mean), ("std", std), ("min", low), ("max", high))}
