@@ -23,8 +23,8 @@ class OptimizerConfig:
         weight_decay: decoupled ("adam": L2) decay of matrices and kernels; vectors are never decayed. No source: off.
         momentum: Muon's (Nesterov); 0.95 as in Jordan et al. 2024.
         iterations: Newton-Schulz iterations of Muon; 5 as in Jordan et al. 2024.
-        adamw_parameters: patterns (fnmatch) of parameter names that "muon" leaves to AdamW beside those it leaves anyway
-            (see optimizer.py); one that matches no parameter is refused.
+        adamw_parameters: patterns (fnmatch) of parameter names that "muon" leaves to AdamW beside those that it
+            leaves anyway (see optimizer.py); one that matches no parameter is refused.
     """
 
     name: Literal["adamw", "adam", "muon"] = "adamw"
@@ -51,7 +51,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of the loop. Budgets are steps, never seconds: a time budget would make the result depend on the machine.
+    """Settings of the loop. Budgets are steps, never seconds: a time budget makes the result depend on the machine.
 
     Attributes:
         steps: optimizer steps in all.

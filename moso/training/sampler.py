@@ -6,8 +6,8 @@ batch at a position is the same, only its deal differs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from moso.training.random import generator
 from moso.training.world import World
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sample:
     """One place in the training's order.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 import torch.distributed
 from torch import Tensor
 
@@ -39,7 +40,7 @@ class Solo:
 
 
 class Distributed:
-    """The default process group of torch.distributed, which the caller has initialised (gloo on a CPU, NCCL on GPUs)."""
+    """The default process group of torch.distributed; the caller initialises it (gloo on a CPU, NCCL on GPUs)."""
 
     def __init__(self) -> None:
         if not torch.distributed.is_initialized():
@@ -53,3 +54,12 @@ class Distributed:
 
     def barrier(self) -> None:
         torch.distributed.barrier()
+
+
+def broadcast_(tensor: Tensor, world: World) -> Tensor:
+    """Replace `tensor` by rank 0's, in place; every worker must call it."""
+    # As numbers (gloo sums no booleans) in one contiguous piece (channels_last weights are not).
+    numbers = tensor.to(torch.uint8 if tensor.dtype == torch.bool else tensor.dtype, copy=True).contiguous()
+    if world.rank != 0:
+        numbers.zero_()
+    return tensor.copy_(world.all_reduce_(numbers))

@@ -1,0 +1,312 @@
+"""The training loop of both stages: from the newest checkpoint, or from the start, to the last step.
+
+A training that was killed and goes on gives the weights, bit for bit on a CPU, of one that was not: the order of the
+data, the random numbers and the schedule are functions of the step, and the checkpoint holds all else. Times (rate,
+waiting for data) go to the progress bar and the tracker, never into the history, which equal runs share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moso.config import to_dict
+from moso.errors import CheckpointError, ConfigError, MosoError, StopRequested
+from moso.progress import Progress
+from moso.provenance import digest_json, git_commit
+from moso.step import Context
+from moso.tracking import NullTracker
+from moso.training import checkpoint, precision
+from moso.training.average import WeightAverage
+from moso.training.config import TrainingConfig
+from moso.training.gradients import all_reduce_gradients_
+from moso.training.history import History, Means, record
+from moso.training.objective import Objective
+from moso.training.optimizer import ModuleOptimizer
+from moso.training.prefetch import Batches
+from moso.training.random import key_seed
+from moso.training.sampler import Sample, samples
+from moso.training.schedule import rate_factor
+from moso.training.settings import torch_settings
+from moso.training.work import WorkFolder
+from moso.training.world import Solo, World, broadcast_
+
+SOLO = Solo()
+
+
+class NotFiniteError(MosoError):
+    """The loss or its gradient became infinite or undefined."""
+
+
+def train(
+    objective: Objective,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    work: WorkFolder,
+    context: Context,
+    title: str,
+    identity: Mapping[str, Any],
+    world: World = SOLO,
+) -> History:
+    """Train `objective.module` to the end of `config.steps`, on the device it lies on, and return the curve.
+
+    Afterwards the module holds the result (with ema_decay the average), and `work` a checkpoint of it: called again, it
+    ends at once with the same result. Every worker of `world` calls it with the same arguments; the history of rank 0
+    alone holds the validation's figures.
+
+    Args:
+        objective: what is trained.
+        config: how.
+        seed: of the order and of all random numbers.
+        work: where checkpoints lie; rank 0 holds it meanwhile.
+        context: tracker (of which rank 0 makes use) and stop signal.
+        title: name of the progress bar and of the tracked run.
+        identity: `run_identity` of the step: a checkpoint of another one is refused, and the tracker gets it.
+        world: the workers; a batch is dealt to them and their gradients are averaged.
+
+    Raises:
+        StopRequested: the stop signal was raised (on any worker); a checkpoint has been written.
+        NotFiniteError: the loss or the gradient is not finite; the weights of the last checkpoint are.
+        CheckpointError: `work` is held by another process, or its checkpoint belongs to another run.
+        ConfigError: a precision that the device does not have, or fewer samples in a batch than workers.
+    """
+    if config.batch < world.size:
+        raise ConfigError("batch", config.batch, f"is less than the number of workers, {world.size}")
+    with contextlib.ExitStack() as stack:
+        if world.rank == 0:
+            stack.enter_context(work)
+        device = next(objective.module.parameters()).device
+        stack.enter_context(torch_settings(device, config.deterministic))
+        return _Training(objective, config, seed, work, context, world, title, identity, device).run()
+
+
+class _Training:
+    """The moving parts of one call of `train`."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        config: TrainingConfig,
+        seed: int,
+        work: WorkFolder,
+        context: Context,
+        world: World,
+        title: str,
+        identity: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.objective, self.config, self.seed, self.work = objective, config, seed, work
+        self.world, self.title, self.identity, self.device = world, title, identity, device
+        self.stop = context.stop
+        self.tracker = context.tracker if world.rank == 0 else NullTracker()
+        if config.channels_last:
+            objective.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if world.size > 1:
+            for tensor in objective.module.state_dict().values():
+                broadcast_(tensor, world)
+        self.precision = precision.choose(config.precision, device)
+        self.scaler = self.precision.scaler(device)
+        self.optimizer = ModuleOptimizer(objective.module, config.optimizer)
+        self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
+        self.history: History = []
+        self.means = Means()
+        self.done = 0
+        self.rate = 0.0
+        self.run_id: str | None = None
+        self.saved: Path | None = None
+
+    def run(self) -> History:
+        """Restore, train, and leave the result in the module."""
+        self._restore()
+        run = {"config": to_dict(self.config), **to_dict(self.identity)}
+        tags = {name: str(value) for name, value in _flat({**run, "config": {}, "git_commit": git_commit()}).items()}
+        params = {**_flat(run["config"]), "seed": self.seed, "precision": self.precision.name}
+        self.run_id = self.tracker.start(self.title, run_id=self.run_id, params=params, tags=tags)
+        status = "FAILED"
+        try:
+            self._steps()
+            if self.average:
+                self.average.copy_to_module()
+            self.objective.module.eval()
+            if self.history:
+                self.tracker.summary({k: v for k, v in self.history[-1].items() if k != "step"})
+            self.world.barrier()
+            status = "FINISHED"
+        except StopRequested:
+            status = "KILLED"
+            raise
+        finally:
+            self.tracker.finish(status)
+        return self.history
+
+    def _steps(self) -> None:
+        config = self.config
+        if self.done == config.steps:
+            return
+        print(f"{self.title}: precision {self.precision.reason}", file=sys.stderr, flush=True)
+        batches = Batches(self._deal, self.objective.prepare, self.done, config.steps, config.prefetch)
+        with batches, Progress(self.title, config.steps, "step", done=self.done) as progress:
+            asked = time.monotonic()
+            waited, busy, since = 0.0, 0.0, self.done
+            for dealt, batch in batches:
+                got = time.monotonic()
+                figures, stopping = self._step(batch, dealt)
+                self.done += 1
+                self.means.add(figures)
+                waited, busy = waited + got - asked, busy + time.monotonic() - got
+                rate = config.batch * (self.done - since) / max(waited + busy, 1e-9)
+                progress.advance(1, f"loss {figures['loss']:.4f}  {rate:.1f} samples/s")
+                last = self.done == config.steps
+                if last or self.done % config.log_every == 0:
+                    row = {**self.means.take(), "learning_rate": self.rate}
+                    record(self.history, self.done, row)
+                    self.tracker.metrics({**row, "samples_per_s": rate, "data_wait_s": waited}, self.done)
+                    waited, busy, since = 0.0, 0.0, self.done
+                if config.validate_every and (last or self.done % config.validate_every == 0):
+                    self._validate()
+                if last or stopping or self.done % config.checkpoint_every == 0:
+                    self._save()
+                if stopping and not last:
+                    raise StopRequested(
+                        f"{self.title}: stopped after step {self.done} of {config.steps}; rerun to go on"
+                    )
+                asked = time.monotonic()
+
+    def _deal(self, step: int) -> list[Sample]:
+        return samples(self.seed, self.objective.size, step * self.config.batch, self.config.batch, self.world)
+
+    def _step(self, batch: Any, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
+        """One step: its figures, the same on every worker, and whether any worker was asked to stop."""
+        config, world, objective, step = self.config, self.world, self.objective, self.done
+        objective.module.train()
+        torch.manual_seed(key_seed(self.seed, "global", step, world.rank))  # dropout draws from the global generator
+        objective.before_step(step, world)
+        self.rate = self.optimizer.set_rate(rate_factor(step, config))
+        self.optimizer.zero_grad()
+        with self.precision.autocast(self.device):
+            loss, extra = objective.loss(batch, dealt, step)
+        share = len(dealt) / config.batch
+        scaled = loss if world.size == 1 else loss * share
+        (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]
+        parameters = list(self.optimizer.parameters.values())
+        all_reduce_gradients_(parameters, world)
+        if self.scaler:  # after the sum, so that every worker finds the same infinities
+            for part in self.optimizer.parts:
+                self.scaler.unscale_(part)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        values, stopping = self._agree({"loss": loss, **extra}, share)
+        gradient_norm = norm.item()
+        if not math.isfinite(values["loss"]) or not (self.scaler or math.isfinite(gradient_norm)):
+            raise NotFiniteError(self._not_finite(values["loss"], gradient_norm, dealt))
+        if config.gradient_clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, config.gradient_clip, norm)
+        self.optimizer.step(self.scaler)
+        if self.scaler:
+            self.scaler.update()
+        if self.average:
+            self.average.update(step)
+        after = objective.after_step(step, world)
+        if math.isfinite(gradient_norm):  # fp16 leaves out the steps where it is not
+            values["gradient_norm"] = gradient_norm
+        return {**values, **after}, stopping
+
+    def _agree(self, figures: Mapping[str, Tensor], share: float) -> tuple[dict[str, float], bool]:
+        """The figures as means over the global batch, and whether any worker's stop signal is raised."""
+        scalars = [torch.as_tensor(value, device=self.device).detach().double() for value in figures.values()]
+        vector = torch.stack([*scalars, torch.zeros((), dtype=torch.float64, device=self.device)])
+        if self.world.size > 1:
+            vector *= share
+        vector[-1] = float(bool(self.stop))
+        *values, stopping = self.world.all_reduce_(vector).tolist()
+        return dict(zip(figures, values, strict=True)), stopping > 0
+
+    def _not_finite(self, loss: float, gradient_norm: float, dealt: list[Sample]) -> str:
+        return (
+            f"{self.title}: step {self.done}: loss {loss}, gradient norm {gradient_norm}, on the training clips "
+            f"{[sample.index for sample in dealt]}; last good checkpoint: {self.saved or 'none'}; "
+            "look at those clips, lower optimizer.learning_rate, or set gradient_clip"
+        )
+
+    def _validate(self) -> None:
+        if self.world.rank == 0:
+            torch.manual_seed(key_seed(self.seed, "validate", self.done))
+            self.objective.module.eval()
+            with torch.no_grad(), self.average.in_module() if self.average else contextlib.nullcontext():
+                figures = {f"validation_{k}": float(v) for k, v in self.objective.validate(self.done).items()}
+            record(self.history, self.done, figures)
+            self.tracker.metrics(figures, self.done)
+        self.world.barrier()
+
+    def _save(self) -> None:
+        if self.world.rank != 0:
+            return
+        tensors = {"weights": self.objective.module.state_dict(), "optimizer": self.optimizer.state()}
+        if self.average:
+            tensors["average"] = self.average.tensors
+        state = {
+            "identity": self._identity(),
+            "identity_digest": digest_json(self._identity()),
+            "position": self.done * self.config.batch,
+            "objective": self.objective.state(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "history": self.history,
+            "means": self.means.sums,
+            "run_id": self.run_id,
+        }
+        whole = checkpoint.Checkpoint(self.done, tensors, state)
+        self.saved = checkpoint.save(self.work.checkpoints, whole, self.config.keep_checkpoints)
+
+    def _restore(self) -> None:
+        found = checkpoint.newest(self.work.checkpoints)
+        step = torch.tensor([found.step if found else 0], device=self.device)
+        if self.world.all_reduce_(step.clone()).item() != step.item() * self.world.size:
+            raise CheckpointError(
+                f"the workers see different checkpoints in {self.work.checkpoints}: it must be shared"
+            )
+        if found is None:
+            return
+        if found.state["identity_digest"] != digest_json(self._identity()):
+            raise CheckpointError(
+                f"{self.work.checkpoints}: the checkpoint at step {found.step} belongs to another run"
+            )
+        try:
+            self.objective.module.load_state_dict(dict(found.tensors["weights"]))
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.work.checkpoints}: step {found.step}: {error}") from error
+        self.optimizer.load_state(dict(found.tensors["optimizer"]))
+        if self.average:
+            self.average.load(found.tensors["average"])
+        if self.scaler:
+            self.scaler.load_state_dict(found.state["scaler"])
+        self.objective.load_state(found.state["objective"])
+        self.history = list(found.state["history"])
+        self.means = Means(found.state["means"])
+        self.run_id = found.state["run_id"]
+        self.done = found.step
+        self.saved = checkpoint.folder_of(self.work.checkpoints, found.step)
+        if self.world.rank == 0 and 0 < self.done < self.config.steps:
+            print(f"{self.title}: goes on from step {self.done} of {self.config.steps}", file=sys.stderr, flush=True)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"run": to_dict(self.identity), "training": to_dict(self.config), "seed": self.seed}
+
+
+def _flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested settings as one level, 'optimizer.name': what trackers take."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{at}{name}.")
+        else:
+            flat[f"{at}{name}"] = value
+    return flat
