@@ -10,7 +10,7 @@ import re
 
 MASK = "***"
 SECRET_NAME = re.compile(
-    r"(^|[._\-])(password|passwd|passphrase|secrets?|secret_?key|api_?key|access_?key(_?id)?|private_?key|token|credentials?)$",
+    r"(^|[._\-])(password|passwd|passphrase|secrets?|secret[_-]?key|api[_-]?key|access[_-]?key([_-]?id)?|private[_-]?key|token|credentials?)$",
     re.IGNORECASE,
 )
 USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")

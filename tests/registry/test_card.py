@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from moso.errors import FormatError
+from moso.registry import card
+
+TEMPLATE = Path(__file__).parents[2] / "mlflow" / "model_card.md"
+
+
+def the_values() -> dict:
+    return card.values(
+        name="moso-sim_push",
+        dataset="sim_push",
+        model={"given_frames": 2, "clip_frames": 12, "height": 64, "width": 64, "steps": 16},
+        candidate={
+            "model_digest": "m" * 64,
+            "protocol_digest": "p" * 64,
+            "protocol": {"clips": 256, "episodes": 128},
+            "metrics": {"prediction.psnr": 22.004, "prediction.ssim": 0.81294, "repeat_last.psnr": 19.78},
+        },
+        provenance={
+            "data_digest": "d" * 64,
+            "config_digest": "c" * 64,
+            "code_digest": "e" * 64,
+            "git_commit": "f" * 40,
+            "package_version": "0.1.0",
+            "seed": 0,
+        },
+    )
+
+
+def test_the_template_is_filled_without_holes():
+    text = card.fill(TEMPLATE.read_text(), the_values())
+    assert "$" not in text
+    assert "next 10 frames of a video from 2 given ones, 64 x 64 pixels" in text
+    assert "| **prediction** | 22.00 | 0.8129 |" in text
+    assert "256 clips of 128 episodes" in text
+
+
+def test_a_figure_that_was_not_computed_is_said_and_a_method_that_was_not_is_left_out():
+    table = card.results_table({"prediction.psnr": 22.0, "repeat_last.psnr": 19.0, "repeat_last.ssim": 0.77})
+    assert "| **prediction** | 22.00 | not computed |" in table
+    assert "ceiling" not in table
+
+
+@pytest.mark.parametrize(("template", "message"), [("$unknown", r"asks for \$unknown"), ("costs $ 5", "template")])
+def test_a_template_that_cannot_be_filled_is_refused(template, message):
+    with pytest.raises(FormatError, match=message):
+        card.fill(template, the_values())
