@@ -1,0 +1,116 @@
+"""train_transformer: token store -> Stage II.
+
+The output folder `transformer`:
+
+    model.safetensors    weights
+    config.json          settings, grids, given frames and the digest of the codebook (moso.transformer.model)
+    sampling.json        how this model is sampled where a call says nothing else
+    history.csv          the training's curve
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from moso.errors import ConfigError
+from moso.provenance import atomic_folder, read_provenance, write_json, write_provenance
+from moso.step import Context, Paths
+from moso.tokens.store import TokenStore
+from moso.training.config import TrainingConfig
+from moso.training.history import write_history
+from moso.training.loop import train
+from moso.training.random import key_seed
+from moso.training.work import WorkFolder, run_identity, work_key
+from moso.transformer.config import LossConfig, SamplingConfig, TransformerConfig
+from moso.transformer.model import MosoTransformer, save_transformer
+from moso.transformer.objective import TransformerObjective
+
+FORMAT = "moso.transformer"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `train_transformer`.
+
+    Attributes:
+        training: the loop's settings.
+        model, loss: see TransformerConfig and LossConfig.
+        sampling: written beside the weights as the model's own sampling settings; training does not read it.
+        seed: of the start values, the order of the data and the masks.
+        validation_clips: clips of the validation split that each validation looks at.
+    """
+
+    training: TrainingConfig
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    seed: int = 0
+    validation_clips: int = 64
+
+    def __post_init__(self) -> None:
+        if self.validation_clips < 0:
+            raise ConfigError("validation_clips", self.validation_clips, "must be at least 0")
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
+    """Train Stage II on a token store and write the output folder `transformer`.
+
+    Raises:
+        StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
+        ConfigError, MismatchError: settings that the store's tokens do not allow.
+    """
+    digests = {"tokens": read_provenance(inputs["tokens"], format="moso.tokens", version=1)["digest"]}
+    identity = run_identity("train_transformer", config, digests)
+    with WorkFolder(context.work, work_key(identity)) as work:
+        store = TokenStore.open(inputs["tokens"])
+        model = build_model(config, store).to(_device(context.device))
+        objective = TransformerObjective(
+            model, store, config.loss, seed=config.seed, validation_clips=config.validation_clips
+        )
+        history = train(
+            objective,
+            config.training,
+            seed=config.seed,
+            work=work,
+            context=context,
+            title="train_transformer",
+            identity=identity,
+        )
+        with atomic_folder(outputs["transformer"]) as folder:
+            save_transformer(model, folder)
+            write_json(folder / "sampling.json", config.sampling)
+            write_history(history, folder / "history.csv")
+            write_provenance(
+                folder, format=FORMAT, version=VERSION, step="train_transformer", config=config, inputs=digests
+            )
+        work.discard()
+
+
+def build_model(config: Config, store: TokenStore) -> MosoTransformer:
+    """The untrained model for the tokens of `store`, its start values a function of config.seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_seed(config.seed, "start values"))
+        return MosoTransformer(
+            config.model,
+            store.grids,
+            len(store.codebook),
+            torch.as_tensor(store.codebook),
+            store.given_frames,
+            store.given_motion_frames,
+            store.codebook_digest,
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+if __name__ == "__main__":
+    from components.main import main
+
+    main("train_transformer", Config, run)

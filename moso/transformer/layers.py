@@ -1,0 +1,197 @@
+"""Layers and blocks of the three transformers.
+
+B batch, T frames, L positions of a sequence, P positions of a frame, C width of the blocks, h w token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from moso.transformer.config import TransformerConfig
+
+Grid = tuple[int, int]
+
+
+def pointwise(
+    x: Float[Tensor, "*rows C"], weight: Float[Tensor, "D C"], bias: Tensor | None
+) -> Float[Tensor, "*rows D"]:
+    """x weight^T + bias over the last dimension, as a 1x1 convolution where that is faster.
+
+    On CPUs without AMX, oneDNN's convolution beats MKL's matrix product at these sizes: by 10% on the machine it was
+    written on, by a factor of two on the prototype's (embedded-run.md, "Speed on a CPU"). No copy: a (rows, C) matrix
+    is a channels_last image of `rows` pixels.
+    """
+    if x.device.type != "cpu":
+        return F.linear(x, weight, bias)
+    image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    out = F.conv2d(image, weight[:, :, None, None], bias)
+    return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+class Pointwise(nn.Linear):
+    """A linear layer over the last dimension, run by `pointwise`."""
+
+    def forward(self, x: Float[Tensor, "*rows C"]) -> Float[Tensor, "*rows D"]:
+        return pointwise(x, self.weight, self.bias)
+
+
+def rows(x: Float[Tensor, "*shape C"], at: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
+    """The rows `at` of x with its leading dimensions flattened.
+
+    As an embedding look-up, whose gradient is many times faster on a CPU than that of indexing.
+    """
+    return F.embedding(at, x.reshape(-1, x.shape[-1]))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention among the L positions of each sequence."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.qkv = Pointwise(config.hidden, 3 * config.hidden)
+        self.out = Pointwise(config.hidden, config.hidden)
+        size = config.hidden // config.heads
+        self.query_scale = nn.Parameter(torch.ones(size)) if config.qk_norm else None
+        self.key_scale = nn.Parameter(torch.ones(size)) if config.qk_norm else None
+
+    def forward(self, x: Float[Tensor, "n L C"]) -> Float[Tensor, "n L C"]:
+        q, k, v = rearrange(self.qkv(x), "n l (three head d) -> three n head l d", three=3, head=self.heads)
+        if self.query_scale is not None and self.key_scale is not None:
+            q = F.rms_norm(q, (q.shape[-1],), self.query_scale)
+            k = F.rms_norm(k, (k.shape[-1],), self.key_scale)
+        # Measured at the sizes of sim_push: forward and backward as fast as the written-out form with two heads.
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        out: Tensor = self.out(rearrange(mixed, "n head l d -> n l (head d)"))
+        return out
+
+
+class Mlp(nn.Module):
+    """Linear, activation, dropout, linear, at each position by itself."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.up = Pointwise(config.hidden, config.mlp)
+        self.down = Pointwise(config.mlp, config.hidden)
+        self.activation = config.activation
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Float[Tensor, "*rows C"]) -> Float[Tensor, "*rows C"]:
+        hidden = self.up(x)
+        hidden = F.gelu(hidden) if self.activation == "gelu" else F.relu(hidden).square()
+        out: Tensor = self.down(self.dropout(hidden))
+        return out
+
+
+class GridConvolution(nn.Conv2d):
+    """x + a depthwise 3x3 convolution over each token grid of a sequence; positions behind the grids stay as they are.
+
+    Zero at the start: the block then begins as the paper's.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Float[Tensor, "n L C"], grids: Sequence[Grid]) -> Float[Tensor, "n L C"]:
+        parts, start = [], 0
+        for height, width in grids:
+            part = x[:, start : start + height * width]
+            image = rearrange(part, "n (h w) c -> n c h w", h=height)
+            parts.append(part + rearrange(super().forward(image), "n c h w -> n (h w) c"))
+            start += height * width
+        return torch.cat([*parts, x[:, start:]], dim=1)
+
+
+class FrameConvolution(nn.Conv2d):
+    """x + a depthwise convolution over 3 frames at each position; zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
+
+    def forward(self, x: Float[Tensor, "B T P C"]) -> Float[Tensor, "B T P C"]:
+        return x + super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """A bidirectional block of TransformerSO and G: attention among all positions, then MLP."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.local = GridConvolution(config.hidden) if config.depthwise else None
+        self.attention, self.mlp = Attention(config), Mlp(config)
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(config.hidden), nn.LayerNorm(config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Float[Tensor, "B L C"], grids: Sequence[Grid]) -> Float[Tensor, "B L C"]:
+        """One step of x; `grids` are the token grids that lie first in the sequence, in order."""
+        if self.local is not None:
+            x = self.local(x, grids)
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class FactorisedBlock(nn.Module):
+    """A block of TransformerM: attention within each frame, then across frames at each position, then MLP."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.local = GridConvolution(config.hidden) if config.depthwise else None
+        self.frames = FrameConvolution(config.hidden) if config.temporal_depthwise else None
+        self.spatial, self.temporal, self.mlp = Attention(config), Attention(config), Mlp(config)
+        self.spatial_norm, self.temporal_norm = nn.LayerNorm(config.hidden), nn.LayerNorm(config.hidden)
+        self.mlp_norm = nn.LayerNorm(config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def within_frames(self, x: Float[Tensor, "B T P C"], grid: Grid) -> Float[Tensor, "B T P C"]:
+        """The spatial part: each frame's P positions, by themselves; `grid` lies first, the guidance behind it."""
+        batch = len(x)
+        x = rearrange(x, "b t p c -> (b t) p c")
+        if self.local is not None:
+            x = self.local(x, [grid])
+        x = x + self.dropout(self.spatial(self.spatial_norm(x)))
+        return rearrange(x, "(b t) p c -> b t p c", b=batch)
+
+    def across_frames(self, x: Float[Tensor, "B T P C"]) -> Float[Tensor, "B T P C"]:
+        """The temporal part: each position's T frames, by themselves."""
+        batch = len(x)
+        if self.frames is not None:
+            x = self.frames(x)
+        sequences = rearrange(self.temporal_norm(x), "b t p c -> (b p) t c")
+        return x + rearrange(self.dropout(self.temporal(sequences)), "(b p) t c -> b t p c", b=batch)
+
+    def forward(
+        self, x: Float[Tensor, "B T P C"], grid: Grid, only: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "B T P C"] | Float[Tensor, "n C"]:
+        """One step of x; with `only`, just those rows of the (B T P) positions, which spares the rest the MLP."""
+        x = self.across_frames(self.within_frames(x, grid))
+        if only is not None:
+            x = rows(x, only)
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+def initialise(module: nn.Module) -> None:
+    """Start values: normal of 0.64 / sqrt(inputs) for matrices, zero for biases, local convolutions and branch outputs.
+
+    0.64 / sqrt(1024) is the released code's 0.02 at the paper's width. Branches that end in zero make every block the
+    identity at the start, which Muon's large first steps need; they leave zero at the first step. No paper source.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=0.64 / part.in_features**0.5)
+        if isinstance(part, (GridConvolution, FrameConvolution)):
+            nn.init.zeros_(part.weight)
+        if isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.02)
+        if isinstance(part, (nn.Linear, nn.Conv2d)) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Attention):
+            nn.init.zeros_(part.out.weight)
+        if isinstance(part, Mlp):
+            nn.init.zeros_(part.down.weight)

@@ -1,0 +1,64 @@
+"""The masking schedule gamma and the masks drawn by it: pure functions (Sec. 3.2; MaskGIT)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+Schedule = Literal["cosine", "linear", "square"]
+
+
+def mask_ratio(r: float, schedule: Schedule = "cosine") -> float:
+    """gamma(r): the share of tokens that are masked; 1 at r = 0, falling to 0 at r = 1.
+
+    Args:
+        r: in [0, 1]; the share of the rounds done while sampling, uniform in [0, 1) while training.
+        schedule: "cosine", cos(pi r / 2), is the paper's; "linear" is 1 - r; "square" is 1 - r^2.
+
+    Raises:
+        ValueError: r outside [0, 1] or an unknown schedule.
+    """
+    if not 0 <= r <= 1:
+        raise ValueError(f"r = {r} lies outside [0, 1]")
+    if schedule == "cosine":
+        return math.cos(math.pi * r / 2) if r < 1 else 0.0
+    if schedule == "linear":
+        return 1 - r
+    if schedule == "square":
+        return 1 - r * r
+    raise ValueError(f"unknown schedule {schedule!r}: cosine, linear or square")
+
+
+def masked_after(round: int, rounds: int, tokens: int, schedule: Schedule = "cosine") -> int:
+    """How many of `tokens` first masked ones are masked again after round `round` (from 0) of `rounds`.
+
+    floor(gamma((round + 1) / rounds) * tokens): never more than the round before, 0 after the last one.
+    """
+    return math.floor(mask_ratio((round + 1) / rounds, schedule) * tokens)
+
+
+def training_mask(
+    frames: int, grid: tuple[int, int], given_frames: int, generator: torch.Generator
+) -> Bool[Tensor, "T h w"]:
+    """The motion tokens of a clip to mask in training: r ~ U[0, 1), ceil(gamma(r) h w) of each frame that is not given.
+
+    Args:
+        frames: T.
+        grid: (h, w) of the motion tokens.
+        given_frames: leading frames whose motion tokens are given and never masked.
+        generator: on the CPU; the mask is a function of its state alone.
+
+    Returns:
+        True where masked; at least one token in each frame that is not given.
+    """
+    height, width = grid
+    r = float(torch.rand((), generator=generator))
+    count = math.ceil(mask_ratio(r) * height * width)
+    order = torch.rand(frames - given_frames, height * width, generator=generator).argsort(dim=1)
+    mask = torch.zeros(frames, height * width, dtype=torch.bool)
+    mask[given_frames:].scatter_(1, order[:, :count], True)
+    return mask.view(frames, height, width)
