@@ -120,15 +120,15 @@ def select_clips(
     episodes = len({clip.episode_id for clip in clips})
     if len(clips) < min_clips or episodes < min_episodes:
         raise DataError(
-            f"split {split!r} gives {len(clips)} clips of {clip_frames} frames from {episodes} episodes, the evaluation asks for "
-            f"at least {min_clips} from {min_episodes}: add episodes to that split, or lower evaluate.min_clips and "
-            "evaluate.min_episodes (figures of few episodes say little)"
+            f"split {split!r} gives {len(clips)} clips of {clip_frames} frames from {episodes} episodes, "
+            f"the evaluation asks for at least {min_clips} from {min_episodes}: add episodes to that split, or lower "
+            "evaluate.min_clips and evaluate.min_episodes (figures of few episodes say little)"
         )
     return clips
 
 
 def sampling_seed(seed: int, clip: Clip) -> int:
-    """The seed of a clip's sample, in [0, 2^31): of the evaluation's seed and the clip's id, whatever else is evaluated."""
+    """The seed of a clip's sample, in [0, 2^31): from the evaluation's seed and the clip's id and nothing else."""
     return int.from_bytes(hashlib.sha256(f"{seed} {clip.id}".encode()).digest()[:4], "big") >> 1
 
 
@@ -177,7 +177,9 @@ def compare(
             given = whole[:, :given_frames]
             tokens = model.encode(whole)
             videos = {
-                "prediction": model.predict(given, seed=[sampling_seed(seed, clips.clips[i]) for i in rows], sampling=sampling),
+                "prediction": model.predict(
+                    given, seed=[sampling_seed(seed, clips.clips[i]) for i in rows], sampling=sampling
+                ),
                 "repeat_last": repeat_last(given, len(predicted)),
                 "hedge": hedge(given, len(predicted), mean_image),
                 "reconstruction": model.decode(tokens, predicted),

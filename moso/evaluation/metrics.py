@@ -1,7 +1,8 @@
 """PSNR and SSIM of single frames.
 
-Conventions, the same for every method (they are part of the protocol): frames are compared as 8-bit pictures divided by
-255; PSNR is taken per frame and then averaged over frames, never from a clip's joint error (the two differ by decibels);
+Conventions, the same for every method (they are part of the protocol): frames are compared as 8-bit pictures divided
+by 255; PSNR is taken per frame and then averaged over frames, never from a clip's joint error (the two differ by
+decibels);
 identical frames get 100 dB because the squared error is floored at 1e-10; SSIM is that of Wang et al. (2004): Gaussian
 window of 11 pixels with sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over the window positions that lie wholly inside
 the frame, then over channels.
@@ -26,7 +27,7 @@ SSIM_K2 = 0.03
 # Stated in every protocol: change a convention and its text together.
 CONVENTIONS = {
     "psnr": "dB; -10 log10(max(MSE, 1e-10)) per frame on [0,1], over pixels and channels; mean over frames",
-    "ssim": "fraction; gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, range 1, per frame, valid positions; mean over frames",
+    "ssim": "fraction; gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, range 1, valid positions; mean over frames",
     "frames": "uint8 pictures divided by 255",
 }
 

@@ -1,7 +1,7 @@
 """What was measured, exactly: figures of two protocols are never compared.
 
-A figure without its protocol says little: the number of given frames, whether they count, the clips, the samples a video
-and the metric's convention each move it by decibels. The digest names all of it in one word.
+A figure without its protocol says little: the number of given frames, whether they count, the clips, the samples a
+video and the metric's convention each move it by decibels. The digest names all of it in one word.
 """
 
 from __future__ import annotations
@@ -60,9 +60,17 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not 0 < self.given_frames < self.clip_frames:
-            raise ConfigError("protocol.given_frames", self.given_frames, f"must lie in 1 to {self.clip_frames - 1}, below clip_frames")
+            raise ConfigError(
+                "protocol.given_frames",
+                self.given_frames,
+                f"must lie in 1 to {self.clip_frames - 1}, below clip_frames",
+            )
         if self.predicted_frames != self.clip_frames - self.given_frames:
-            raise ConfigError("protocol.predicted_frames", self.predicted_frames, f"must be T - K = {self.clip_frames - self.given_frames}")
+            raise ConfigError(
+                "protocol.predicted_frames",
+                self.predicted_frames,
+                f"must be T - K = {self.clip_frames - self.given_frames}",
+            )
         if self.clips < 1 or self.episodes < 1:
             raise ConfigError("protocol.clips", self.clips, "at least one clip of one episode is needed")
 
@@ -103,5 +111,9 @@ NOT_COMPUTED = tuple(
         f"needs the pretrained weights of {network}, which are not shipped and are never replaced by random ones",
         "moso weights fetch",
     )
-    for metric, network in (("LPIPS", "AlexNet or VGG (lpips v0.1)"), ("FID", "Inception-v3"), ("FVD", "I3D on Kinetics-400"))
+    for metric, network in (
+        ("LPIPS", "AlexNet or VGG (lpips v0.1)"),
+        ("FID", "Inception-v3"),
+        ("FVD", "I3D on Kinetics-400"),
+    )
 )

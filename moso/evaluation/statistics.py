@@ -61,7 +61,9 @@ def paired_bootstrap(
     """
     difference = np.asarray(method, np.float64) - np.asarray(baseline, np.float64)
     if difference.ndim != 1 or len(difference) != len(episodes) or len(difference) == 0:
-        raise ValueError(f"one value a clip is needed: got shapes {np.shape(method)}, {np.shape(baseline)} and {len(episodes)} episodes")
+        raise ValueError(
+            f"one value a clip is needed, got {np.shape(method)}, {np.shape(baseline)} and {len(episodes)} episodes"
+        )
     if not np.isfinite(difference).all():
         raise ValueError("a difference is not finite: an interval over it would say nothing")
     names, episode_of_clip = np.unique(np.asarray(episodes, dtype=str), return_inverse=True)

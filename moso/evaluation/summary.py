@@ -1,4 +1,4 @@
-"""The content of metrics.json: overall figures, margins over the baselines with their intervals, and what is missing."""
+"""The content of metrics.json: overall figures, margins over the baselines with intervals, what is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def margins(comparison: Comparison, *, seed: int, resamples: int) -> dict[str, d
 def summarise(
     comparison: Comparison, protocol: Protocol, intervals: dict[str, dict[str, Interval]], *, model_digest: str
 ) -> dict[str, Any]:
-    """Plain data: method -> {"psnr" in dB, "ssim" as a fraction}, margins, protocol, counts and `not_computed`."""
+    """Plain data: method -> {"psnr" in dB, "ssim" as a fraction}, margins, protocol, digests and what is missing."""
     figures: dict[str, Any] = {
         method: {metric: float(comparison.values[metric][method].mean()) for metric in METRICS} for method in METHODS
     }
@@ -40,10 +40,9 @@ def summarise(
             f"over_{baseline}": {m: {"mean": i.mean, "low": i.low, "high": i.high} for m, i in of_metric.items()}
             for baseline, of_metric in intervals.items()
         },
-        "clips": protocol.clips,
-        "episodes": protocol.episodes,
-        "protocol": protocol.digest,
-        "model": model_digest,
+        "protocol": to_dict(protocol),
+        "protocol_digest": protocol.digest,
+        "model_digest": model_digest,
         # A list on purpose: `dvc metrics show` leaves lists out, and a reason is no figure.
         "not_computed": [to_dict(entry) for entry in NOT_COMPUTED],
     }

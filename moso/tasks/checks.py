@@ -57,7 +57,7 @@ def check_tokens(tokens: ClipTokens, grids: TokenGrids, codebook_size: int) -> N
         grid, expected = getattr(tokens, name), (len(tokens), *grids.shape(name))
         if tuple(grid.shape) != expected:
             raise InputError(f"tokens.{name}: expected shape {expected}, got {describe(grid)}")
-        if grid.numel() and not (0 <= int(grid.min()) and int(grid.max()) < codebook_size):
+        if grid.numel() and (int(grid.min()) < 0 or int(grid.max()) >= codebook_size):
             raise InputError(
                 f"tokens.{name}: expected values from 0 to {codebook_size - 1} (the codebook's entries), "
                 f"got {int(grid.min())} to {int(grid.max())}"

@@ -4,7 +4,7 @@
     video = model.predict(frames, seed=3)      # uint8 (N, K, H, W, 3) -> uint8 (N, T-K, H, W, 3)
 
 Work is done `batch` clips at a time, so memory is bounded whatever N is, and neither the batch nor the other clips in a
-call change a clip's result. Later tasks (rollout, generate, interpolate, recombine) come as one file and one method each.
+call change a clip's result. Later tasks (rollout, generate, interpolate, recombine) come as a file and a method each.
 
 Legend: N clips, K given frames, T frames of a clip, H W pixels.
 """
@@ -84,8 +84,8 @@ class Model:
         found = codebook_digest(vqvae.codebook)
         if transformer.codebook_digest != found:
             raise MismatchError(
-                f"the transformer was trained on tokens of codebook {transformer.codebook_digest[:12]}, this VQVAE's is "
-                f"{found[:12]}: take the VQVAE it was trained with, or rerun extract_tokens and train_transformer"
+                f"the transformer was trained on tokens of codebook {transformer.codebook_digest[:12]}, this VQVAE's "
+                f"is {found[:12]}: take the VQVAE it was trained with, or rerun extract_tokens and train_transformer"
             )
         if transformer.grids != vqvae.grids:
             raise MismatchError(f"token grids differ: the transformer's {transformer.grids}, the VQVAE's {vqvae.grids}")

@@ -1,0 +1,46 @@
+"""HTML from Python: `tag("p", "a < b", id="x")` -> `<p id="x">a &lt; b</p>`.
+
+Text is escaped unless it is Markup itself.
+"""
+
+from __future__ import annotations
+
+import html
+
+VOID = frozenset({"circle", "input", "line", "link", "meta", "path"})
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: object, **attributes: object) -> Markup:
+    """An element.
+
+    Args:
+        name: of the element; those of `VOID` take no children.
+        children: Markup as it is, anything else as escaped text; None is left out.
+        attributes: a trailing "_" is dropped and "_" becomes "-" (class_, text_anchor); None is left out.
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value), quote=True)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{given}>" if name in VOID and not children else f"<{name}{given}>{join(children)}</{name}>")
+
+
+def join(children: object) -> Markup:
+    """Children one after another, text escaped."""
+    items = children if isinstance(children, (list, tuple)) else [children]
+    return Markup("".join(_markup(item) for item in items))
+
+
+def _markup(item: object) -> str:
+    if item is None:
+        return ""
+    if isinstance(item, (list, tuple)):
+        return join(item)
+    return item if isinstance(item, Markup) else html.escape(str(item), quote=True)

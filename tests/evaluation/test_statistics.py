@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from moso.evaluation.statistics import paired_bootstrap
+
+
+def test_interval_of_two_episodes_is_the_range_worked_out_by_hand():
+    # Episodes a (one clip, +1) and b (three clips, +5): resamples are aa (1), ab (16/4 = 4) and bb (5), with
+    # probabilities 1/4, 1/2, 1/4. The 2.5% quantile is 1, the 97.5% quantile 5; the mean over clips is 4.
+    found = paired_bootstrap(np.array([1.0, 5, 5, 5]), np.zeros(4), ["a", "b", "b", "b"], seed=0)
+    assert (found.mean, found.low, found.high) == (4.0, 1.0, 5.0)
+    assert (found.clips, found.episodes) == (4, 2)
+
+
+def test_narrower_level_cuts_to_the_middle_resamples():
+    found = paired_bootstrap(np.array([1.0, 5, 5, 5]), np.zeros(4), ["a", "b", "b", "b"], confidence=0.4)
+    assert (found.low, found.high) == (4.0, 4.0)
+
+
+def test_differences_are_paired_clip_by_clip():
+    hard = np.array([10.0, 40.0, 20.0])  # clips differ much, methods by exactly one
+    found = paired_bootstrap(hard + 1, hard, ["a", "b", "c"])
+    assert (found.low, found.high) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_clips_of_one_episode_do_not_narrow_the_interval():
+    values = np.random.default_rng(0).normal(size=20)
+    names = [f"e{i}" for i in range(20)]
+    once = paired_bootstrap(values, np.zeros(20), names)
+    tenfold = paired_bootstrap(np.repeat(values, 10), np.zeros(200), np.repeat(names, 10).tolist())
+    assert (tenfold.low, tenfold.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    independent = paired_bootstrap(np.repeat(values, 10), np.zeros(200), [f"e{i}" for i in range(200)])
+    assert independent.high - independent.low < 0.5 * (once.high - once.low)
+
+
+def test_interval_agrees_with_the_normal_approximation_of_the_mean():
+    values = np.random.default_rng(1).normal(2.0, 1.0, 400)
+    found = paired_bootstrap(values, np.zeros(400), [str(i) for i in range(400)])
+    error = values.std(ddof=1) / 20
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_same_seed_same_interval_whatever_the_order_of_clips():
+    values, names = np.random.default_rng(2).normal(size=12), [f"e{i // 2}" for i in range(12)]
+    order = np.random.default_rng(3).permutation(12)
+    first = paired_bootstrap(values, np.zeros(12), names, seed=7)
+    second = paired_bootstrap(values[order], np.zeros(12), [names[i] for i in order], seed=7)
+    assert (second.low, second.high) == (pytest.approx(first.low), pytest.approx(first.high))
+    assert paired_bootstrap(values, np.zeros(12), names, seed=8).low != first.low
+
+
+@pytest.mark.parametrize(
+    ("method", "episodes", "message"),
+    [([1.0, np.nan], ["a", "b"], "not finite"), ([1.0, 2.0], ["a"], "one value a clip"), ([], [], "one value a clip")],
+)
+def test_refuses_what_has_no_mean(method, episodes, message):
+    with pytest.raises(ValueError, match=message):
+        paired_bootstrap(np.array(method), np.zeros(len(method)), episodes)
