@@ -40,7 +40,7 @@ def load_params(path: Path) -> dict[str, Any]:
 
 
 def resolve(step: str, schema: type[T], params: Mapping[str, Any], specs: Path = SPECS) -> T:
-    """The config of `step`: preset, overrides, seed, and for ingest the data set's spec.
+    """The config of `step`: preset, overrides, seed, for ingest the data set's spec and for evaluate its name.
 
     Args:
         step: one of `STEPS`.
@@ -51,11 +51,12 @@ def resolve(step: str, schema: type[T], params: Mapping[str, Any], specs: Path =
     Raises:
         ConfigError: an unknown or wrong setting, named with its section.
     """
+    section = dict(params.get(step) or {})
     if step == "ingest":
-        section = dict(params.get(step) or {})
         section["spec"] = load_spec(params["dataset"], specs, section.get("spec") or {})
-        params = {**params, step: section}
-    return resolve_section(schema, step, params)
+    if step == "evaluate":
+        section.setdefault("data_set", params["dataset"])
+    return resolve_section(schema, step, {**params, step: section})
 
 
 def load_spec(dataset: str, specs: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -88,6 +89,58 @@ def resolve_all(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any
 def check_experiment(configs: Mapping[str, Any]) -> None:
     """The rules between sections.
 
+    Args:
+        configs: step -> its config, for every step.
+
     Raises:
         ConfigError: naming the field, its value and what would fit.
     """
+    model = configs["train_vqvae"].model
+    given = configs["extract_tokens"].given_frames
+    if not 0 < given < model.frames:
+        raise ConfigError(
+            "extract_tokens.given_frames",
+            given,
+            f"must lie below train_vqvae.model.frames = {model.frames}, so that something is left to predict",
+            f"1 to {model.frames - 1} would fit",
+        )
+    for side in ("height", "width"):
+        where, pixels = _pixels(configs, side)
+        if pixels is not None and pixels != getattr(model, side):
+            raise ConfigError(
+                f"train_vqvae.model.{side}",
+                getattr(model, side),
+                f"frames of the cache have {pixels} pixels ({where})",
+                f"set one to the other; preprocess.height and preprocess.width = {getattr(model, side)} resize",
+            )
+    where, frames = _episode_frames(configs["ingest"])
+    if frames is not None and frames < model.frames:
+        raise ConfigError(
+            "train_vqvae.model.frames",
+            model.frames,
+            f"episodes have {frames} frames ({where})",
+            f"at most {frames} fit",
+        )
+    if configs["train_transformer"].model.merged_scene_object and model.scene_factor != model.object_factor:
+        raise ConfigError(
+            "train_transformer.model.merged_scene_object",
+            True,
+            f"needs equal grids, and train_vqvae.model has scene_factor = {model.scene_factor}, "
+            f"object_factor = {model.object_factor}",
+            "set it to false, or the factors equal",
+        )
+
+
+def _pixels(configs: Mapping[str, Any], side: str) -> tuple[str, int | None]:
+    """Where the size of the cache's frames is set, and the size; None where the recordings decide."""
+    if getattr(configs["preprocess"], side) is not None:
+        return f"preprocess.{side}", getattr(configs["preprocess"], side)
+    if configs["ingest"].spec.source.kind == "simulate":
+        return f"ingest.simulation.{side}", getattr(configs["ingest"].simulation, side)
+    return "", None
+
+
+def _episode_frames(ingest: Any) -> tuple[str, int | None]:
+    if ingest.spec.source.kind == "simulate":
+        return "ingest.simulation.frames", ingest.simulation.frames
+    return "the data set's episode_frames", ingest.spec.episode_frames

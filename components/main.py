@@ -50,7 +50,7 @@ def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = No
     try:
         parsed = _parser(step).parse_args(arguments)
         params = load_params(parsed.params)
-        config = resolve(step, schema, params, parsed.specs)
+        config: Any = resolve(step, schema, params, parsed.specs)
         resolve_all(params, parsed.specs)
         inputs = NamedPaths(step, "--in", dict(parsed.inputs))
         outputs = NamedPaths(step, "--out", dict(parsed.outputs))

@@ -21,8 +21,9 @@ from components.config import STEPS
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("moso", "components")
 MARK = "      # code: "
-# Packages whose modules are imported by a name made at run time, which the graph cannot see: they count as a whole.
-BY_NAME = ("moso.datasets.readers",)
+# What a module reaches without an import that the graph could see: readers are chosen by their format's name, and the
+# registered model's code is a file that MLflow is given. "*": every module of the package.
+UNSEEN = {"moso.datasets.readers": ("*",), "moso.adapters.mlflow_model": ("moso.serving.pyfunc",)}
 
 
 def graph() -> grimp.ImportGraph:
@@ -45,8 +46,8 @@ def closure(imports: grimp.ImportGraph, module: str) -> set[str]:
             continue
         found.add(name)
         pending += imports.find_modules_directly_imported_by(name)
-        if name in BY_NAME:
-            pending += imports.find_children(name)
+        for other in UNSEEN.get(name, ()):
+            pending += imports.find_children(name) if other == "*" else [other]
         if "." in name:
             pending.append(name.rpartition(".")[0])
     return found
