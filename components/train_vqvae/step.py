@@ -1,0 +1,131 @@
+"""train_vqvae: frame cache -> Stage I.
+
+The output folder `vqvae`:
+
+    model.safetensors    weights and codebook
+    config.json          VQVAEConfig
+    history.csv          the training's curve
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from moso.errors import ConfigError, DataError
+from moso.frames.cache import FORMAT as FRAMES_FORMAT
+from moso.frames.cache import VERSION as FRAMES_VERSION
+from moso.frames.cache import FrameCache
+from moso.frames.clips import Clips, windows
+from moso.provenance import atomic_folder, read_provenance, write_provenance
+from moso.step import Context, Paths
+from moso.training.config import TrainingConfig
+from moso.training.history import write_history
+from moso.training.loop import train
+from moso.training.random import key_seed
+from moso.training.work import WorkFolder, run_identity, work_key
+from moso.vqvae.config import VQVAEConfig
+from moso.vqvae.losses import LossConfig
+from moso.vqvae.model import FORMAT, VERSION, VQVAE, save_vqvae
+from moso.vqvae.objective import ObjectiveConfig, VQVAEObjective
+
+
+@dataclass(frozen=True)
+class Config:
+    """Section `train_vqvae`.
+
+    Attributes:
+        model: the network.
+        training: the loop's settings.
+        loss: terms and their weights.
+        objective: how a step is made: preprocessing, soft start, codebook, frames drawn.
+        seed: of the start values, the order of the data and every random draw.
+    """
+
+    model: VQVAEConfig
+    training: TrainingConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    seed: int = 0
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
+    """Train Stage I on the clips of the training episodes and write the output folder `vqvae`.
+
+    Raises:
+        StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
+        ConfigError: frames of another size than the model's.
+        DataError: no training episode is as long as a clip.
+    """
+    digests = {"frames": read_provenance(inputs["frames"], format=FRAMES_FORMAT, version=FRAMES_VERSION)["digest"]}
+    identity = run_identity("train_vqvae", config, digests)
+    with WorkFolder(context.work, work_key(identity)) as work:
+        model = build_model(config).to(_device(context.device))
+        objective = build_objective(config, model, FrameCache.open(inputs["frames"]))
+        history = train(
+            objective,
+            config.training,
+            seed=config.seed,
+            work=work,
+            context=context,
+            title="train_vqvae",
+            identity=identity,
+        )
+        with atomic_folder(outputs["vqvae"]) as folder:
+            save_vqvae(model, folder)
+            write_history(history, folder / "history.csv")
+            write_provenance(folder, format=FORMAT, version=VERSION, step="train_vqvae", config=config, inputs=digests)
+        work.discard()
+
+
+def build_model(config: Config) -> VQVAE:
+    """The untrained model, its start values a function of config.seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_seed(config.seed, "start values"))
+        return VQVAE(config.model)
+
+
+def build_objective(config: Config, model: VQVAE, cache: FrameCache) -> VQVAEObjective:
+    """What the loop trains: every window of the training episodes; validation windows that do not overlap.
+
+    Raises:
+        ConfigError, DataError: the cache does not suit the model.
+    """
+    for name in ("height", "width"):
+        if getattr(cache, name) != getattr(config.model, name):
+            raise ConfigError(
+                f"model.{name}",
+                getattr(config.model, name),
+                f"the frames' {name} is {getattr(cache, name)}",
+                f"set it to that, or preprocess.{name} to this",
+            )
+    length = config.model.frames
+    clips = windows(cache, "train", length)
+    if not clips:
+        longest = int(cache.episodes["frames"].max())
+        raise DataError(
+            f"no training episode has {length} frames (the longest of all has {longest}); lower model.frames"
+        )
+    held_out = windows(cache, "validation", length, length) if "validation" in set(cache.episodes["split"]) else []
+    return VQVAEObjective(
+        model,
+        config.objective,
+        config.loss,
+        config.training,
+        training_clips=Clips(cache, clips, length),
+        validation_clips=Clips(cache, held_out, length),
+        seed=config.seed,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+if __name__ == "__main__":
+    from components.main import main
+
+    main("train_vqvae", Config, run)

@@ -1,0 +1,202 @@
+"""MOSO-VQVAE: encoders, the shared codebook and the decoder as one module, and its folder on disk.
+
+B batch, T frames of a clip, n some frames of it, C channels, H W pixels, h w token grid (each component has its
+own), D code dimension, N codebook size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from moso.config import build
+from moso.errors import ConfigError, FormatError
+from moso.provenance import write_json
+from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
+from moso.vqvae.config import VQVAEConfig
+from moso.vqvae.decoder import Decoder
+from moso.vqvae.decompose import difference
+from moso.vqvae.encoders import MotionEncoder, StillEncoder
+from moso.vqvae.quantizer import Quantizer, nearest
+
+FORMAT, VERSION = "moso.vqvae", 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Features(NamedTuple):
+    """A grid of vectors a component: features before quantisation, codes after it."""
+
+    scene: Float[Tensor, "B D hs ws"]
+    object: Float[Tensor, "B D ho wo"]
+    motion: Float[Tensor, "B n D hm wm"]
+
+    def rows(self) -> Float[Tensor, "B V D"]:
+        """All vectors of each clip: scene's, object's, then motion's frame by frame."""
+        return torch.cat([value.movedim(-3, -1).reshape(len(value), -1, value.shape[-3]) for value in self], dim=1)
+
+
+class Quantized(NamedTuple):
+    """Features after quantisation.
+
+    Attributes:
+        codes: codebook[tokens]; gradients pass straight through to the features.
+        tokens: int64 in [0, N).
+        commitment: || z - sg(z_q) ||^2, mean over a component's elements, summed over the three (Eq. 9).
+        vectors, found: all features of each clip and their tokens side by side, without gradients, for the
+            codebook's statistics.
+    """
+
+    codes: Features
+    tokens: ClipTokens
+    commitment: Float[Tensor, ""]
+    vectors: Float[Tensor, "B V D"]
+    found: Int[Tensor, "B V"]
+
+
+class StraightThrough(torch.autograd.Function):
+    """The code going forward, the gradient to the feature going back: z + sg(z_q - z), without its rounding (codes
+    stay the codebook's own bits)."""
+
+    @staticmethod
+    def forward(ctx: object, features: Tensor, codes: Tensor) -> Tensor:
+        return codes.to(features.dtype)
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class VQVAE(nn.Module):
+    """Stage I. `config` decides its shape; `grids` are the sizes of its token grids."""
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scene_encoder = StillEncoder(config, config.scene_factor)
+        self.object_encoder = StillEncoder(config, config.object_factor)
+        self.motion_encoder = MotionEncoder(config)
+        self.quantizer = Quantizer(config.codebook_size, config.code_dimension)
+        self.decoder = Decoder(config)
+        self.grids = TokenGrids(
+            config.frames,
+            config.grid(config.scene_factor),
+            config.grid(config.object_factor),
+            config.grid(config.motion_factor),
+        )
+
+    @property
+    def codebook(self) -> Float[Tensor, "N D"]:
+        """e_1 .. e_N, shared by the three components."""
+        return self.quantizer.codebook
+
+    def features(
+        self, scene: Float[Tensor, "B T C H W"], object: Float[Tensor, "B T C H W"], motion: Float[Tensor, "B n C H W"]
+    ) -> Features:
+        """What the encoders make of the three videos; of motion any whole pools, since nothing crosses them."""
+        return Features(self.scene_encoder(scene), self.object_encoder(object), self.motion_encoder(motion))
+
+    def quantize(self, features: Features) -> Quantized:
+        """Nearest codes, one search for all three components. Updates nothing: training hands the statistics to the
+        quantizer itself."""
+        vectors = features.rows().detach()
+        found = nearest(vectors.flatten(0, 1), self.codebook).view(vectors.shape[:2])
+        shapes = [(*value.shape[:-3], *value.shape[-2:]) for value in features]
+        sizes = [int(np.prod(shape[1:])) for shape in shapes]
+        tokens = [part.reshape(shape) for part, shape in zip(found.split(sizes, dim=1), shapes, strict=True)]
+        codes = [self.quantizer.codes(t) for t in tokens]
+        losses = [F.mse_loss(z.float(), e) for z, e in zip(features, codes, strict=True)]
+        straight = [StraightThrough.apply(z, e) for z, e in zip(features, codes, strict=True)]
+        return Quantized(Features(*straight), ClipTokens(*tokens), torch.stack(losses).sum(), vectors, found)
+
+    @torch.no_grad()
+    def encode(self, frames: Float[Tensor, "B T C H W"]) -> ClipTokens:
+        """Tokens of whole clips, from raw frames in [0, 1] (the thresholded decomposition is for training's first
+        steps only).
+
+        Raises:
+            ConfigError: frames of another number or size than the model's.
+        """
+        scene, object = self.encode_still(frames)
+        return ClipTokens(scene, object, self.quantizer.search(self.motion_encoder(difference(frames))))
+
+    @torch.no_grad()
+    def encode_still(self, frames: Float[Tensor, "B T C H W"]) -> tuple[Int[Tensor, "B hs ws"], Int[Tensor, "B ho wo"]]:
+        """Scene and object tokens of whole clips, without the motion encoder's work: what is needed of a pseudo
+        clip."""
+        self._check(frames)
+        return self.quantizer.search(self.scene_encoder(frames)), self.quantizer.search(self.object_encoder(frames))
+
+    @torch.no_grad()
+    def decode(
+        self, tokens: ClipTokens, frames: Int[Tensor, " n"] | None = None, *, only: Collection[str] | None = None
+    ) -> Float[Tensor, "B n C H W"]:
+        """Frames of clips, float about [0, 1] (not clamped).
+
+        Args:
+            frames: which frames to draw, indices in [0, T); all by default. No frame depends on the motion tokens of
+                another.
+            only: components to draw from ("scene", "object", "motion"); the decoder is given zeros for the others
+                (Sec. C.3).
+        """
+        kept = COMPONENTS if only is None else only
+        if unknown := sorted(set(kept) - set(COMPONENTS)):
+            raise ConfigError("only", unknown, "is no component", f"known: {', '.join(COMPONENTS)}")
+        motion = tokens.motion if frames is None else tokens.motion[:, frames]
+        parts = {"scene": tokens.scene, "object": tokens.object, "motion": motion}
+        codes = {name: self.quantizer.codes(value) for name, value in parts.items()}
+        return self.decoder(**{name: code if name in kept else torch.zeros_like(code) for name, code in codes.items()})
+
+    def codes(self, tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
+        """codebook[tokens]."""
+        return self.codebook[tokens]
+
+    def _check(self, frames: Tensor) -> None:
+        expected = (self.config.frames, 3, self.config.height, self.config.width)
+        if frames.ndim != 5 or tuple(frames.shape[1:]) != expected:
+            raise ConfigError(
+                "frames",
+                tuple(frames.shape),
+                f"the model takes (B, T, C, H, W) with (T, C, H, W) = {expected}",
+                "crop or resize the clips",
+            )
+
+
+def save_vqvae(model: VQVAE, folder: Path) -> None:
+    """Write weights, codebook and config into an existing folder."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    write_json(folder / CONFIG, model.config)
+
+
+def load_vqvae(folder: Path, device: torch.device | str = "cpu") -> VQVAE:
+    """The model in a folder, in evaluation mode, channels last.
+
+    Raises:
+        FormatError: a file is missing, or the weights are not those of the config.
+        ConfigError: the config is of other code.
+    """
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise FormatError(f"{folder}: no {name}; this is no folder of the step 'train_vqvae'")
+    config = build(VQVAEConfig, json.loads((folder / CONFIG).read_text()), "model")
+    with torch.device("meta"):
+        model = VQVAE(config)
+    state = load_file(folder / WEIGHTS)
+    model.to_empty(device="cpu")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise FormatError(f"{folder / WEIGHTS} does not fit {CONFIG}: {error}") from None
+    for name, buffer in model.named_buffers():
+        if name not in state:  # statistics of a step in progress: empty
+            buffer.zero_()
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

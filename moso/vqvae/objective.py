@@ -1,0 +1,346 @@
+"""Stage I's training: what moso.training.loop calls at each step.
+
+B clips of this worker's part of the batch, T frames, n frames drawn of each, V vectors of a clip before
+quantisation, D code dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from moso.errors import ConfigError
+from moso.frames.clips import Clips, to_float
+from moso.training.config import TrainingConfig
+from moso.training.random import generator
+from moso.training.sampler import Sample
+from moso.training.world import World
+from moso.vqvae.decompose import HIGH, LOW, Decomposition, decompose, difference
+from moso.vqvae.kmeans import kmeans, rows_at
+from moso.vqvae.losses import LossConfig, psnr, reconstruction_terms
+from moso.vqvae.model import VQVAE, Features
+from moso.vqvae.quantizer import CodebookConfig
+
+CHUNK = 8
+"""Clips encoded at once outside the training step (checks, k-means, validation)."""
+
+
+@dataclass(frozen=True)
+class PreprocessingConfig:
+    """Algorithm 1 before the encoders, in training's first steps only (Sec. 4.1: 50k)."""
+
+    until_step: int = 50_000
+    """0: raw frames from the start."""
+    low: float = LOW
+    high: float = HIGH
+
+    def __post_init__(self) -> None:
+        if self.until_step < 0:
+            raise ConfigError("until_step", self.until_step, "must not be negative", "0 leaves the preprocessing out")
+        if not 0 <= self.low <= self.high <= 1:
+            raise ConfigError(
+                "low",
+                self.low,
+                f"thresholds must keep 0 <= low <= high <= 1, and high is {self.high}",
+                "the paper's are 0.1 and 0.9",
+            )
+
+
+@dataclass(frozen=True)
+class SoftStartConfig:
+    """No quantisation until motion is in use, then a codebook by k-means of the encoders' outputs (embedded run; the
+    paper has none).
+
+    Quantised from the start, a small model finds still pictures first and its motion tokens stay empty. The start
+    ends at the first check at which freezing the motion features costs the reconstruction `motion_gain` dB, never
+    before `least` and never after `most`.
+    """
+
+    least: float = 0.0
+    most: float = 0.0
+    """Shares of the steps. most = 0: no soft start and a random codebook, as in the paper."""
+    motion_gain: float = 3.0
+    """dB."""
+    check_every: int = 10
+    """Steps between checks."""
+    check_clips: int = 8
+    """Training clips, evenly spaced, that a check draws."""
+    vectors_per_code: int = 32
+    """Vectors for k-means, for each code."""
+    iterations: int = 10
+    """Of k-means."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= self.most <= 1:
+            raise ConfigError(
+                "least",
+                self.least,
+                f"shares must keep 0 <= least <= most <= 1, and most is {self.most}",
+                "0.03 and 0.1 would fit",
+            )
+        for name in ("check_every", "check_clips", "vectors_per_code", "iterations"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, getattr(self, name), "must be at least 1", "most = 0 turns the soft start off")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """How Stage I is trained, beside its losses and the loop's settings."""
+
+    decode_pools: int = 0
+    """Working pools of a clip that are motion-encoded and drawn at a step, at random; 0: all. Nothing crosses pools
+    and the decoder is blind to time, so the gradient stays unbiased; scene and object encoders always see the whole
+    clip."""
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    soft_start: SoftStartConfig = field(default_factory=SoftStartConfig)
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+    validation_clips: int = 32
+    """Validation clips, evenly spaced, whose reconstruction is measured."""
+
+    def __post_init__(self) -> None:
+        for name in ("decode_pools", "validation_clips"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    name, getattr(self, name), "must not be negative", "0 is allowed: all pools, no validation"
+                )
+
+
+class VQVAEObjective:
+    """Stage I as the training loop's Objective.
+
+    Args:
+        model: on its device.
+        training_clips, validation_clips: sets of clips of the model's length; the second may be None.
+        steps, batch: of the whole training, from its TrainingConfig.
+        seed: keys every random draw.
+    """
+
+    def __init__(
+        self,
+        model: VQVAE,
+        config: ObjectiveConfig,
+        loss: LossConfig,
+        training: TrainingConfig,
+        *,
+        training_clips: Clips,
+        validation_clips: Clips | None,
+        seed: int,
+    ) -> None:
+        pools = model.config.pools
+        if config.decode_pools > pools:
+            raise ConfigError(
+                "decode_pools",
+                config.decode_pools,
+                f"a clip has {pools} pools",
+                f"1 to {pools} would fit, or 0 for all",
+            )
+        self.module: nn.Module = model
+        self.model = model
+        self.size = len(training_clips)
+        self.config, self.loss_config, self.training = config, loss, training
+        self.training_clips, self.validation_clips = training_clips, validation_clips
+        self.seed = seed
+        self.pools = config.decode_pools or pools
+        self.quantised_from: int | None = None if config.soft_start.most else 0
+        self._outputs: tuple[Tensor, Tensor] | None = None
+
+    # the protocol of moso.training.objective
+
+    def prepare(self, samples: Sequence[Sample]) -> UInt8[Tensor, "B T H W 3"]:
+        """The clips of `samples`, uint8 [0, 255]."""
+        return self.training_clips.batch([s.index for s in samples])
+
+    def before_step(self, step: int, world: World) -> None:
+        """End the soft start where it is time: quantisation begins with this step."""
+        if self.quantised_from is None and self._motion_in_use(step, world):
+            self._initialise_codebook(step, world)
+            self.quantised_from = step
+
+    def loss(
+        self, batch: UInt8[Tensor, "B T H W 3"], samples: Sequence[Sample], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstruction of the drawn frames, and commitment (Eq. 9)."""
+        frames = to_float(batch.to(self.model.codebook.device, non_blocking=True))
+        chosen = self._chosen_frames([s.position for s in samples]).to(frames.device)
+        features = self._features(frames, chosen, step)
+        figures: dict[str, Tensor] = {}
+        if self.quantised_from is None:
+            codes, total = features, frames.new_zeros(())
+        else:
+            quantised = self.model.quantize(features)
+            codes, total = quantised.codes, self.loss_config.commitment * quantised.commitment
+            figures["commitment"] = quantised.commitment
+            if self.model.training:
+                self._observe(quantised.vectors, quantised.found, samples)
+        drawn, true = self.model.decoder(*codes), _take(frames, chosen)
+        for name, (weight, term) in reconstruction_terms(self.loss_config, drawn, true).items():
+            total = total + weight * term
+            figures[name] = term
+        with torch.no_grad():
+            figures["psnr"] = psnr(drawn, true).mean()
+        return total, {name: value.detach() for name, value in figures.items()}
+
+    def after_step(self, step: int, world: World) -> dict[str, float]:
+        """The codebook's one update of this step, and the restart of dead entries where it is time."""
+        if self._outputs is None:
+            return {}
+        vectors, slots = self._outputs
+        self._outputs = None
+        quantizer, config = self.model.quantizer, self.config.codebook
+        figures = quantizer.update_(config, world)
+        due = (
+            config.restart_every
+            and (step + 1) % config.restart_every == 0
+            and step < config.restart_until * self.training.steps
+        )
+        dead = quantizer.dead(config)
+        figures["codes_dead"] = float(len(dead))
+        if due and len(dead):
+            places = torch.randint(
+                self.training.batch * vectors.shape[1], (len(dead),), generator=generator(self.seed, "restart", step)
+            )
+            quantizer.replace_(dead, rows_at(places.to(vectors.device), vectors, slots, world))
+        return figures
+
+    @torch.no_grad()
+    def validate(self, step: int) -> dict[str, float]:
+        """Reconstruction of the validation clips in dB, also with every frame drawn from the first one's motion
+        (psnr_frozen), and usage of the codebook.
+
+        Where psnr_frozen is as high as psnr, the motion tokens carry nothing.
+        """
+        clips = self.validation_clips
+        if clips is None or not len(clips) or not self.config.validation_clips:
+            return {}
+        wanted = evenly(len(clips), self.config.validation_clips)
+        sums, used = self._reconstruction(clips, wanted)
+        whole, frozen = (sums / len(wanted)).tolist()
+        return {"psnr": whole, "psnr_frozen": frozen, "codes_used": float(int(used.sum()))}
+
+    def state(self) -> dict[str, Any]:
+        """Where quantisation began; None while the soft start goes on."""
+        return {"quantised_from": self.quantised_from}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.quantised_from = state["quantised_from"]
+
+    # its parts
+
+    def _features(self, frames: Float[Tensor, "B T C H W"], chosen: Int[Tensor, "B n"], step: int) -> Features:
+        """Features of all three components, motion for the chosen frames (whole pools)."""
+        preprocessing = self.config.preprocessing
+        if step < preprocessing.until_step:
+            videos = decompose(frames, preprocessing.low, preprocessing.high)
+        else:
+            videos = Decomposition(difference(frames), frames, frames)
+        return self.model.features(videos.scene, videos.object, _take(videos.motion, chosen))
+
+    def _chosen_frames(self, positions: Sequence[int]) -> Int[Tensor, "B n"]:
+        """Frames to draw of each sample: those of `pools` random pools, keyed by the sample's position."""
+        every, length = self.model.config.pools, self.model.config.pool_frames
+        if self.pools == every:
+            return torch.arange(every * length).expand(len(positions), -1)
+        rows = [
+            torch.randperm(every, generator=generator(self.seed, "pools", p))[: self.pools].sort().values
+            for p in positions
+        ]
+        return (torch.stack(rows)[:, :, None] * length + torch.arange(length)).flatten(1)
+
+    def _observe(self, vectors: Float[Tensor, "B V D"], tokens: Int[Tensor, "B V"], samples: Sequence[Sample]) -> None:
+        """Statistics for the codebook; a drawn pool's positions count for those of the pools left out."""
+        model = self.model.config
+        still = vectors.shape[1] - self.pools * model.pool_frames * int(np.prod(self.model.grids.motion))
+        for part, weight in ((slice(None, still), 1.0), (slice(still, None), model.pools / self.pools)):
+            self.model.quantizer.observe_(vectors[:, part].flatten(0, 1), tokens[:, part].flatten(), weight)
+        slots = torch.tensor([s.position % self.training.batch for s in samples], device=vectors.device)
+        self._outputs = vectors, slots
+
+    def _motion_in_use(self, step: int, world: World) -> bool:
+        """Whether the soft start is over: its criterion is met, or its longest time is up."""
+        soft, steps = self.config.soft_start, self.training.steps
+        if step < soft.least * steps:
+            return False
+        if step >= soft.most * steps:
+            return True
+        if step % soft.check_every:
+            return False
+        wanted = evenly(self.size, soft.check_clips)
+        # every worker draws its part, and all decide by the same sum
+        sums, _ = self._reconstruction(self.training_clips, wanted[world.rank :: world.size])
+        whole, frozen = (world.all_reduce_(sums) / len(wanted)).tolist()
+        return bool(whole - frozen >= soft.motion_gain)
+
+    @torch.no_grad()
+    def _reconstruction(self, clips: Clips, wanted: np.ndarray) -> tuple[Float[Tensor, "2"], Tensor]:
+        """Sums over clips of their PSNR, whole and with motion frozen to the first frame's, and which codes they
+        use."""
+        model = self.model
+        device = model.codebook.device
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        used = torch.zeros(len(model.codebook), dtype=torch.bool, device=device)
+        for at in range(0, len(wanted), CHUNK):
+            frames = to_float(clips.batch(wanted[at : at + CHUNK]).to(device))
+            codes = model.features(frames, frames, difference(frames))
+            if self.quantised_from is not None:
+                quantised = model.quantize(codes)
+                codes = quantised.codes
+                used[quantised.found] = True
+            still = codes._replace(motion=codes.motion[:, :1])
+            for i, part in enumerate((codes, still)):
+                sums[i] += psnr(model.decoder(*part), frames).mean(1).sum()
+        return sums, used
+
+    @torch.no_grad()
+    def _initialise_codebook(self, step: int, world: World) -> None:
+        """k-means of what the encoders give for random training clips, in the share in which a step sees the
+        components."""
+        model, soft, seed = self.model, self.config.soft_start, self.seed
+        size = len(model.codebook)
+        per_clip = self._vectors_per_clip()
+        count = max(1, -(-soft.vectors_per_code * size // per_clip))
+        wanted = torch.randint(self.size, (count,), generator=generator(seed, "codebook", "clips"))
+        chosen = self._chosen_frames([-1 - i for i in range(count)])  # positions that no training sample has
+        mine = torch.arange(count)[world.rank :: world.size]
+        parts = [model.codebook.new_zeros(0, per_clip, model.config.code_dimension)]
+        for part in mine.split(CHUNK):
+            frames = to_float(self.training_clips.batch(wanted[part].numpy()).to(model.codebook.device))
+            parts.append(self._features(frames, chosen[part].to(frames.device), step).rows().float())
+        centres, uses = kmeans(
+            torch.cat(parts),
+            mine.to(model.codebook.device),
+            count,
+            size,
+            generator=generator(seed, "codebook", "kmeans"),
+            iterations=soft.iterations,
+            world=world,
+        )
+        model.quantizer.weight.fill_(1)
+        model.quantizer.replace_(
+            torch.arange(size, device=centres.device), centres, uses * (self.training.batch / count)
+        )
+
+    def _vectors_per_clip(self) -> int:
+        grids = self.model.grids
+        return int(
+            np.prod(grids.scene)
+            + np.prod(grids.object)
+            + np.prod(grids.motion) * self.pools * self.model.config.pool_frames
+        )
+
+
+def evenly(size: int, count: int) -> Int[np.ndarray, " n"]:
+    """At most `count` indices spread evenly over [0, size), the middles of equal parts."""
+    count = min(size, count)
+    return (np.arange(count) * 2 + 1) * size // (2 * count)
+
+
+def _take(video: Float[Tensor, "B T C H W"], frames: Int[Tensor, "B n"]) -> Float[Tensor, "B n C H W"]:
+    if frames.shape[1] == video.shape[1]:  # whole clips: chosen frames are in order
+        return video
+    return video[torch.arange(len(video), device=video.device)[:, None], frames]

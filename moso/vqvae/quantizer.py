@@ -1,0 +1,169 @@
+"""Vector quantisation over one shared codebook, learned by exponential moving averages (Eq. 2).
+
+P positions, N codebook size, D code dimension. One update a step from the positions of all three components
+together. The research code's
+pitfalls are avoided by construction: no one-hot matrix (statistics by scatter-add), no positions x N x D array
+(search by blocks of a matrix product), no decay of unused codes to zero, statistics summed over all workers, no
+update in evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from moso.errors import ConfigError
+from moso.training.world import World
+
+BLOCK = 1 << 22
+"""Distances held at once, at most (16 MiB of float32)."""
+
+
+@dataclass(frozen=True)
+class CodebookConfig:
+    """How the codebook learns."""
+
+    decay: float = 0.99
+    """Of the moving averages, a step (released code)."""
+    smoothing: float = 1e-5
+    """Laplace smoothing of the usage counts (released code)."""
+    restart_every: int = 100
+    """Steps between restarts of dead entries; 0: never. No source: the released code resets one entry a step."""
+    restart_below: float = 0.02
+    """An entry is dead where its average use is below this share of the mean entry's. No source."""
+    restart_until: float = 0.85
+    """Share of the steps after which nothing is restarted any more, so that the codebook settles (embedded run)."""
+
+    def __post_init__(self) -> None:
+        for name in ("decay", "restart_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    name,
+                    getattr(self, name),
+                    "must lie in [0, 1]",
+                    "0.99 is the usual decay, 0.85 the usual end of restarts",
+                )
+        if self.decay == 1:
+            raise ConfigError("decay", self.decay, "must be below 1, or the codebook never learns", "0.99 would fit")
+        for name in ("smoothing", "restart_below"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "must not be negative", "0 turns it off")
+        if self.restart_every < 0:
+            raise ConfigError("restart_every", self.restart_every, "must not be negative", "0 turns restarts off")
+
+
+@torch.no_grad()
+def nearest(vectors: Float[Tensor, "P D"], codebook: Float[Tensor, "N D"], block: int = BLOCK) -> Int[Tensor, " P"]:
+    """Index of the nearest code (Euclidean) of each vector; the first of equals.
+
+    ||z - e||^2 = ||z||^2 - 2 z.e + ||e||^2, and ||z||^2 does not change the order. Positions are taken in blocks, so
+    that at most `block` distances exist at once. Always in float32 at least, whatever autocast says: in bf16 near
+    codes would be mixed up.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(vectors.dtype, codebook.dtype), torch.float32)
+        # distances do not change when both are shifted; about the codes' mean the products are small and so is their
+        # rounding
+        centre = codebook.to(dtype).mean(0)
+        codes = codebook.to(dtype) - centre
+        squares = codes.square().sum(1)
+        rows = max(1, block // len(codes))
+        found = [
+            torch.addmm(squares, part.to(dtype) - centre, codes.T, alpha=-2).argmin(1) for part in vectors.split(rows)
+        ]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device=vectors.device)
+
+
+class Quantizer(nn.Module):
+    """The shared codebook and its moving averages, all buffers: they are part of the checkpoint and of no optimizer.
+
+    Buffers:
+        codebook: (N, D), e_1 .. e_N.
+        use: (N,), moving average of each entry's uses a step, from zero.
+        weight: (), what `use` would be of an entry used once in each step: use / weight is the debiased average.
+    """
+
+    codebook: Tensor
+    use: Tensor
+    weight: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, size: int, dimension: int) -> None:
+        super().__init__()
+        self.register_buffer("codebook", torch.randn(size, dimension) / dimension**0.5)
+        self.register_buffer("use", torch.zeros(size))
+        self.register_buffer("weight", torch.zeros(()))
+        # statistics of the step in progress: no state, they are empty between steps
+        self.register_buffer("counts", torch.zeros(size), persistent=False)
+        self.register_buffer("sums", torch.zeros(size, dimension), persistent=False)
+
+    def search(self, features: Float[Tensor, "*b D h w"]) -> Int[Tensor, "*b h w"]:
+        """Tokens of a grid of features (Eq. 2)."""
+        vectors = features.movedim(-3, -1)
+        return nearest(vectors.reshape(-1, vectors.shape[-1]), self.codebook).view(vectors.shape[:-1])
+
+    def codes(self, tokens: Int[Tensor, "*b h w"]) -> Float[Tensor, "*b D h w"]:
+        """codebook[tokens] as a grid."""
+        return self.codebook[tokens].movedim(-1, -3)
+
+    @torch.no_grad()
+    def observe_(self, vectors: Float[Tensor, "P D"], tokens: Int[Tensor, " P"], weight: float = 1.0) -> None:
+        """Add positions to the statistics of the step in progress; `weight` is what each counts."""
+        ones = torch.full(tokens.shape, weight, dtype=self.counts.dtype, device=tokens.device)
+        self.counts.index_add_(0, tokens, ones)
+        self.sums.index_add_(0, tokens, vectors.to(self.sums.dtype), alpha=weight)
+
+    @torch.no_grad()
+    def update_(self, config: CodebookConfig, world: World) -> dict[str, float]:
+        """The step's one EMA update, from the statistics of all components and workers; empties them.
+
+        The released rule averages counts n and sums S and sets e = S / n, smoothed: an unused entry's sum then decays
+        towards zero while its smoothed count does not, and the entry with it. The same average written as a step,
+
+            e <- e + (1 - decay) / (weight * smoothed use) * (S - n e),
+
+        equals it without smoothing (the debiasing cancels), and leaves an unused entry (S = n = 0) exactly where it
+        is; smoothing only guards the division.
+
+        Returns:
+            Figures to log: entries used in this step, and the perplexity of their use.
+        """
+        counts, sums = world.all_reduce_(self.counts), world.all_reduce_(self.sums)
+        rate = 1 - config.decay
+        self.use.mul_(config.decay).add_(counts, alpha=rate)
+        self.weight.mul_(config.decay).add_(rate)
+        average = self.use / self.weight
+        total = average.sum()
+        smoothed = (average + config.smoothing) / (total + len(average) * config.smoothing) * total
+        # an entry that was never used has smoothed use 0 where smoothing is off: 0 / 0, masked by its count
+        step = rate / self.weight * (sums - counts[:, None] * self.codebook) / smoothed.clamp_min(1e-12)[:, None]
+        self.codebook.add_(torch.where(counts[:, None] > 0, step, 0.0))
+        share = counts / counts.sum().clamp_min(1)
+        perplexity = torch.exp(-(share * share.clamp_min(1e-12).log()).sum())
+        figures = {"codes_used": (counts > 0).sum(), "perplexity": perplexity}
+        self.counts.zero_()
+        self.sums.zero_()
+        return {name: float(value) for name, value in figures.items()}
+
+    def dead(self, config: CodebookConfig) -> Int[Tensor, " M"]:
+        """Entries whose average use is below the configured share of the mean entry's."""
+        return torch.nonzero(self.use < config.restart_below * self.use.mean()).flatten()
+
+    @torch.no_grad()
+    def replace_(
+        self, entries: Int[Tensor, " M"], vectors: Float[Tensor, "M D"], use: Float[Tensor, "M"] | float | None = None
+    ) -> None:
+        """Set entries anew: dead ones at a restart, all of them after k-means.
+
+        Args:
+            use: uses a step to begin the average with; by default the mean entry's, so that a new entry is neither
+                dead again at once nor thrown about by its first few positions.
+        """
+        self.codebook[entries] = vectors.to(self.codebook.dtype)
+        if use is None:
+            use = float(self.use.mean() / self.weight.clamp_min(1e-12))
+        self.use[entries] = (torch.as_tensor(use, device=self.use.device) * self.weight).to(self.use.dtype)
