@@ -100,7 +100,7 @@ class Clips:
         shards, firsts = self._shard[wanted].tolist(), self._first[wanted].tolist()
         batch = torch.empty((len(wanted), self.clip_frames, self.cache.height, self.cache.width, 3), dtype=torch.uint8)
         out = batch.numpy()
-        # A clip is one block of memory on both sides: a slice is one memcpy, an index array is one a frame.
+        # A clip is one block on both sides, so a slice is one memcpy; an index array a frame measured the same.
         for i, (shard, first) in enumerate(zip(shards, firsts, strict=True)):
             out[i] = self.cache.shard(shard)[first : first + self.clip_frames]
         return batch

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,8 +21,22 @@ from moso.errors import DataError
 if TYPE_CHECKING:
     from moso.datasets.spec import DatasetSpec
 
-# All that numpy and zipfile raise for damaged bytes; MemoryError is a header that claims an absurd size.
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, DataError)
+# All that numpy and zipfile raise for damaged bytes: MemoryError is a header that claims an absurd size, RuntimeError an
+# archive that claims to be encrypted or otherwise compressed.
+UNREADABLE = (
+    DataError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def episode_id(seed: int) -> str:
