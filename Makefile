@@ -6,8 +6,10 @@ SHELL := /bin/bash
 VENV := $(CURDIR)/.venv
 STAMP := $(VENV)/.moso-environment
 UV_PIN := uv==0.13.9
-# The newest Python that the lock file covers; `make setup PYTHON=/path/to/python3.12` chooses another.
-PYTHON ?= $(firstword $(foreach version,3.13 3.12 3.11,$(shell command -v python$(version))) python3)
+# The first of these that runs and that the lock file covers; `make setup PYTHON=/path/to/python3.12` names another.
+PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && \
+  echo $$python && break; done),python3)
 
 # DVC stages call `python`: it must be the environment's.
 export PATH := $(VENV)/bin:$(PATH)
@@ -25,7 +27,7 @@ setup: $(STAMP)  ## the environment alone: .venv, from requirements.lock
 # Done once; again when the lock file or the packaging changed.
 $(STAMP): requirements.lock pyproject.toml setup.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "moso needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$("$(PYTHON)" --version 2>&1 || echo not found)."; \
+	  echo "moso needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo not found)."; \
 	  echo "Install one of them, or name it: make setup PYTHON=/path/to/python3.12"; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
