@@ -1,15 +1,38 @@
 """Every shape in moso's annotations is checked while the tests run: jaxtyping's hook, with beartype.
 
-MOSO_TYPECHECK=off leaves it out (it costs a few seconds of imports). Processes that tests start are not checked.
+MOSO_TYPECHECK=off leaves it out. Processes that tests start are not checked.
 """
 
 import os
+import sys
+import types
+from typing import Any
 
-# sqlite and MLflow's usage figures, DVC's analytics: no test sends anything anywhere.
+# No test sends usage figures anywhere.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-if os.environ.get("MOSO_TYPECHECK") != "off":
+
+def _check_shapes() -> None:
+    from beartype import BeartypeConf, beartype
+    from beartype.roar import BeartypeDecorHintException
     from jaxtyping import install_import_hook
 
-    install_import_hook("moso", "beartype.beartype")
+    # An int is a float to every reader of a signature.
+    typed = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+    def check(function: Any) -> Any:
+        try:
+            return typed(function)
+        except BeartypeDecorHintException:
+            return function  # an interface (Protocol) in the signature: no object can be asked whether it keeps it
+
+    # The hook wants its checker by name.
+    module = types.ModuleType("moso_shape_check")
+    module.check = check  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    install_import_hook("moso", "moso_shape_check.check")
+
+
+if os.environ.get("MOSO_TYPECHECK", "off") != "off":
+    _check_shapes()
