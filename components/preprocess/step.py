@@ -53,6 +53,11 @@ class Config:
         if (self.height is None) != (self.width is None):
             raise ConfigError("width", self.width, f"must be given where height = {self.height} is, and only then")
 
+    @property
+    def shard_bytes(self) -> int:
+        """`shard_megabytes` in bytes."""
+        return self.shard_megabytes * 10**6
+
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Write the cache of every episode in the manifest.
@@ -108,7 +113,7 @@ def _write_shards(config: Config, folder: Path, root: Path, staging: Path, conte
             fps=spec.fps,
             actions=0 if first.actions is None else first.actions.shape[1],
             states=0 if first.states is None else first.states.shape[1],
-            shard_bytes=config.shard_megabytes * 10**6,
+            shard_bytes=config.shard_bytes,
         ) as writer,
         Progress("preprocess", len(table), "episodes", done=len(writer.written)) as progress,
     ):

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from moso.errors import DataError
 
@@ -32,10 +32,11 @@ class Episode:
 
     episode_id: str
     source: str
-    frames: UInt8[np.ndarray, "T H W 3"]
+    # Plain arrays: what is read from a file is of this type and shape only once __post_init__ has looked.
+    frames: np.ndarray
     fps: float
-    actions: Float32[np.ndarray, "T A"] | None = None
-    states: Float32[np.ndarray, "T S"] | None = None
+    actions: np.ndarray | None = None
+    states: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8:

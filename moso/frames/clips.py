@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
 from moso.errors import ConfigError, DataError
@@ -106,7 +106,7 @@ class Clips:
         return batch
 
 
-def to_float(frames: UInt8[Tensor, "B T H W C"]) -> Float32[Tensor, "B T C H W"]:
+def to_float(frames: Shaped[Tensor, "B T H W C"]) -> Float32[Tensor, "B T C H W"]:
     """uint8 [0, 255], channels last -> float32 [0, 1], channels first; inverse of `to_uint8`.
 
     Raises:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32, UInt8
 
 from moso.errors import DataError, FormatError
 from moso.provenance import digest_file, write_json
@@ -139,11 +138,11 @@ class FrameCacheWriter:
         self,
         episode_id: str,
         split: str,
-        frames: UInt8[np.ndarray, "T H W 3"],
-        actions: Float32[np.ndarray, "T A"] | None = None,
-        states: Float32[np.ndarray, "T S"] | None = None,
+        frames: np.ndarray,
+        actions: np.ndarray | None = None,
+        states: np.ndarray | None = None,
     ) -> None:
-        """Append an episode: frames uint8 [0, 255], actions and states float32 where the cache keeps them.
+        """Append an episode: frames uint8 [0, 255] (T, H, W, 3); actions (T, A), states (T, S) float32, where kept.
 
         Raises:
             DataError: an id that is there already, or arrays of another shape or type than the cache's.

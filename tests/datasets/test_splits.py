@@ -16,9 +16,7 @@ from moso.errors import DataError
         ("robot2_run_299", "test"),
     ],
 )
-def test_the_split_follows_from_the_number_that_the_id_ends_in(
-    episode_id: str, split: str, spec: DatasetSpec
-) -> None:
+def test_the_split_follows_from_the_number_that_the_id_ends_in(episode_id: str, split: str, spec: DatasetSpec) -> None:
     assert split_of(episode_id, spec.splits) == split
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from moso.datasets.episode import Episode, Rejected
 from moso.errors import ConfigError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("sim_push",)
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What a reader module offers."""
 

@@ -21,8 +21,8 @@ from moso.errors import DataError
 if TYPE_CHECKING:
     from moso.datasets.spec import DatasetSpec
 
-# All that numpy and zipfile raise for damaged bytes: MemoryError is a header that claims an absurd size, RuntimeError an
-# archive that claims to be encrypted or otherwise compressed.
+# All that numpy and zipfile raise for damaged bytes: MemoryError is a header that claims an absurd size, RuntimeError
+# an archive that claims to be encrypted or otherwise compressed.
 UNREADABLE = (
     DataError,
     EOFError,

@@ -1,0 +1,181 @@
+"""ingest on raw files written by hand in the documented format; once on files that the simulator writes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.ingest.step import Config, run
+from moso.config import build, load_yaml
+from moso.datasets.manifest import Manifest
+from moso.errors import ConfigError, DataError, StopRequested
+from moso.provenance import digest_folder, read_provenance
+from moso.step import Context
+
+SPEC = load_yaml(Path(__file__).parents[2] / "data" / "specs" / "sim_push.yaml")
+SEEDS = (0, 1, 2, 100000, 200000, 200001)
+COUNTS = {"train": 3, "validation": 1, "test": 2}
+
+
+def write_raw(root: Path, seed: int, frames: np.ndarray | None = None, length: int = 4) -> None:
+    rng = np.random.default_rng(seed)
+    (root / "episodes").mkdir(parents=True, exist_ok=True)
+    (root / "simulation.json").write_text(json.dumps({"settings": {"frames": length, "fps": 10.0}}))
+    np.savez_compressed(
+        root / "episodes" / f"seed_{seed:06d}.npz",
+        frames=rng.integers(0, 256, (length, 8, 8, 3), dtype=np.uint8) if frames is None else frames,
+        actions=rng.normal(size=(length, 3)).astype(np.float32),
+        states=rng.normal(size=(length, 3)).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    for seed in SEEDS:
+        write_raw(tmp_path / "raw", seed)
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Callable[..., Path]:
+    """ingest(**settings) -> the output folder."""
+
+    def call(out: str = "episodes", context: Context | None = None, **settings: Any) -> Path:
+        config = build(Config, {"spec": SPEC, "episodes": COUNTS, **settings}, "ingest")
+        run(config, {}, {"episodes": tmp_path / out}, context or Context(work=tmp_path / "work"))
+        return tmp_path / out
+
+    return call
+
+
+def test_the_output_holds_manifest_quarantine_spec_counts_and_raw_files(raw: Path, ingest: Callable[..., Path]) -> None:
+    folder = ingest(raw=str(raw))
+    table = Manifest.read(folder / "manifest.parquet").table
+    assert list(table["episode_id"]) == [f"seed_{seed:06d}" for seed in SEEDS]
+    assert list(table["split"]) == ["train"] * 3 + ["validation"] + ["test"] * 2
+    assert set(table["added_in"]) == {1}
+    assert len(pd.read_parquet(folder / "quarantine.parquet")) == 0
+    assert json.loads((folder / "spec.json").read_text())["name"] == "sim_push"
+    assert json.loads((folder / "counts.json").read_text()) == {
+        "episodes": {"train": 3, "validation": 1, "test": 2},
+        "frames": {"train": 12, "validation": 4, "test": 8},
+        "duplicates": {"train": 0, "validation": 0, "test": 0},
+        "quarantined": 0,
+        "version": 1,
+    }
+    for path in raw.rglob("*.npz"):
+        assert (folder / "raw" / path.relative_to(raw)).read_bytes() == path.read_bytes()
+    record = read_provenance(folder, format="moso.episodes", version=1)
+    assert record["digest"] == digest_folder(folder)
+    assert record["config"]["episodes"] == COUNTS
+
+
+def test_the_digest_depends_on_the_data_and_not_on_where_they_lay(
+    raw: Path, tmp_path: Path, ingest: Callable[..., Path]
+) -> None:
+    first = read_provenance(ingest("one", raw=str(raw)))["digest"]
+    assert read_provenance(ingest("two", raw=str(raw.rename(tmp_path / "elsewhere"))))["digest"] == first
+    write_raw(tmp_path / "elsewhere", 1, frames=np.zeros((4, 8, 8, 3), np.uint8))
+    assert read_provenance(ingest("three", raw=str(tmp_path / "elsewhere")))["digest"] != first
+
+
+def test_files_beyond_the_wanted_seeds_are_left_alone(raw: Path, ingest: Callable[..., Path]) -> None:
+    write_raw(raw, 3)
+    folder = ingest(raw=str(raw))
+    assert len(Manifest.read(folder / "manifest.parquet").table) == 6
+    assert not (folder / "raw/episodes/seed_000003.npz").exists()
+
+
+def test_a_bad_file_is_quarantined_and_the_run_goes_on_within_the_share(raw: Path, ingest: Callable[..., Path]) -> None:
+    path = raw / "episodes/seed_000001.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    write_raw(raw, 200001, frames=np.zeros((3, 8, 8, 3), np.uint8))
+    folder = ingest(raw=str(raw), quarantine_share=0.4)
+    table = pd.read_parquet(folder / "quarantine.parquet")
+    assert list(table["file"]) == ["episodes/seed_000001.npz", "episodes/seed_200001.npz"]
+    assert all(table["reason"].str.len() > 0)
+    kept = Manifest.read(folder / "manifest.parquet").table["episode_id"]
+    assert list(kept) == ["seed_000000", "seed_000002", "seed_100000", "seed_200000"]
+    assert json.loads((folder / "counts.json").read_text())["quarantined"] == 2
+
+
+def test_more_bad_files_than_the_share_stop_the_run_and_leave_no_output(
+    raw: Path, tmp_path: Path, ingest: Callable[..., Path]
+) -> None:
+    (raw / "episodes/seed_000001.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 6 records are bad .*1 x the file is empty"):
+        ingest(raw=str(raw))
+    assert not (tmp_path / "episodes").exists()
+
+
+def test_an_episode_of_another_length_than_the_recorder_noted_is_bad(raw: Path, ingest: Callable[..., Path]) -> None:
+    write_raw(raw, 0, length=3)
+    (raw / "simulation.json").write_text(json.dumps({"settings": {"frames": 4, "fps": 10.0}}))
+    with pytest.raises(DataError, match="3 frames, the spec says 4"):
+        ingest(raw=str(raw))
+
+
+def test_missing_raw_files_are_named_with_the_remedy(raw: Path, tmp_path: Path, ingest: Callable[..., Path]) -> None:
+    (raw / "episodes/seed_000002.npz").unlink()
+    with pytest.raises(DataError, match=r"1 of 6 raw files are missing.*seed_000002\.npz.*moso simulate"):
+        ingest(raw=str(raw))
+    with pytest.raises(DataError, match="moso simulate"):
+        ingest(raw=str(tmp_path / "nowhere"))
+
+
+def test_the_same_frames_in_train_and_test_fail_the_run(raw: Path, ingest: Callable[..., Path]) -> None:
+    with np.load(raw / "episodes/seed_000000.npz") as file:
+        write_raw(raw, 200000, frames=file["frames"])
+    with pytest.raises(DataError, match=r"seed_000000 \(train\), seed_200000 \(test\)"):
+        ingest(raw=str(raw))
+
+
+def test_a_folder_is_read_whole_and_its_files_stay_where_they_are(raw: Path, ingest: Callable[..., Path]) -> None:
+    spec = {**SPEC, "source": {"kind": "folder", "path": str(raw)}, "fps": 5}
+    folder = ingest(spec=spec, episodes={"train": 1})
+    table = Manifest.read(folder / "manifest.parquet").table
+    assert len(table) == 6
+    assert set(table["fps"]) == {5.0}
+    assert not (folder / "raw").exists()
+
+
+def test_the_stop_signal_ends_the_run_without_output(raw: Path, tmp_path: Path, ingest: Callable[..., Path]) -> None:
+    context = Context(work=tmp_path / "work")
+    context.stop.set()
+    with pytest.raises(StopRequested):
+        ingest(raw=str(raw), context=context)
+    assert not (tmp_path / "episodes").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"quarantine_share": 1.5}, "ingest.quarantine_share"),
+        ({"episodes": {"train": -1}}, "ingest.episodes.train"),
+        ({"episodes": {"test": 100001}}, "ingest.episodes.test"),
+        ({"spec": {**SPEC, "fps": -1}}, "ingest.spec.fps"),
+    ],
+)
+def test_a_setting_that_breaks_a_rule_is_refused(settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(Config, {"spec": SPEC, **settings}, "ingest")
+    assert caught.value.field == field
+
+
+def test_simulated_episodes_stay_in_the_work_folder_and_are_not_made_again(
+    tmp_path: Path, ingest: Callable[..., Path]
+) -> None:
+    pytest.importorskip("mujoco")
+    small = {"frames": 2, "height": 8, "width": 8, "supersampling": 1}
+    one = {"train": 1, "validation": 0, "test": 0}
+    folder = ingest(simulation=small, episodes=one)
+    (made,) = (tmp_path / "work").rglob("*.npz")
+    before = made.stat().st_mtime_ns
+    assert Manifest.read(folder / "manifest.parquet").table[["frames", "height"]].to_numpy().tolist() == [[2, 8]]
+    folder = ingest(simulation=small, episodes={**one, "test": 1})
+    assert made.stat().st_mtime_ns == before
+    assert list(Manifest.read(folder / "manifest.parquet").table["split"]) == ["train", "test"]
