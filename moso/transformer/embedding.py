@@ -5,6 +5,8 @@ N codebook size, D code dimension, E width of embeddings, C width of the blocks,
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import repeat
@@ -34,7 +36,9 @@ class Vocabulary(nn.Module):
         self.project = Pointwise(config.embedding, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.output = Pointwise(config.hidden, codebook_size)
-        mark_for(self.output.weight, "adamw")  # a table of one vector a token, no map between features
+        mark_for(
+            cast(nn.Parameter, self.output.weight), "adamw"
+        )  # a table of one vector a token, no map between features
         self.codes_in = self.codes_out = None
         codes = None
         if config.code_embedding:
@@ -60,7 +64,7 @@ class Vocabulary(nn.Module):
         return out
 
     def place(self, positions: Float[Tensor, "*L E"]) -> Float[Tensor, "*L C"]:
-        """Position embeddings brought to the blocks' width by the same projection (without its bias: the table has it)."""
+        """Position embeddings brought to the blocks' width, without the projection's bias: the table has it."""
         return F.linear(positions, self.project.weight)
 
     def logits(self, features: Float[Tensor, "*rows C"]) -> Float[Tensor, "*rows N"]:

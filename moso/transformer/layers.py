@@ -89,33 +89,37 @@ class Mlp(nn.Module):
         return out
 
 
-class GridConvolution(nn.Conv2d):
+class GridConvolution(nn.Module):
     """x + a depthwise 3x3 convolution over each token grid of a sequence; positions behind the grids stay as they are.
 
     Zero at the start: the block then begins as the paper's.
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(width, width, 3, padding=1, groups=width)
+        super().__init__()
+        self.kernel = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, x: Float[Tensor, "n L C"], grids: Sequence[Grid]) -> Float[Tensor, "n L C"]:
-        parts, start = [], 0
-        for height, width in grids:
-            part = x[:, start : start + height * width]
+        sizes = [height * width for height, width in grids]
+        # split, not slices: its gradient is one concatenation, theirs a zero-filled tensor each.
+        *parts, rest = x.split([*sizes, x.shape[1] - sum(sizes)], dim=1)
+        mixed = []
+        for part, (height, _) in zip(parts, grids, strict=True):
             image = rearrange(part, "n (h w) c -> n c h w", h=height)
-            parts.append(part + rearrange(super().forward(image), "n c h w -> n (h w) c"))
-            start += height * width
-        return torch.cat([*parts, x[:, start:]], dim=1)
+            mixed.append(part + rearrange(self.kernel(image), "n c h w -> n (h w) c"))
+        return torch.cat([*mixed, rest], dim=1)
 
 
-class FrameConvolution(nn.Conv2d):
+class FrameConvolution(nn.Module):
     """x + a depthwise convolution over 3 frames at each position; zero at the start."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
+        super().__init__()
+        self.kernel = nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width)
 
     def forward(self, x: Float[Tensor, "B T P C"]) -> Float[Tensor, "B T P C"]:
-        return x + super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        mixed: Tensor = self.kernel(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return x + mixed
 
 
 class Block(nn.Module):
@@ -185,7 +189,7 @@ def initialise(module: nn.Module) -> None:
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=0.64 / part.in_features**0.5)
         if isinstance(part, (GridConvolution, FrameConvolution)):
-            nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.kernel.weight)
         if isinstance(part, nn.Embedding):
             nn.init.normal_(part.weight, std=0.02)
         if isinstance(part, (nn.Linear, nn.Conv2d)) and part.bias is not None:

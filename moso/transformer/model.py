@@ -1,7 +1,7 @@
 """MOSO-Transformer: TransformerSO, G and M with their shared vocabulary.
 
-B batch, T frames, N codebook size, D code dimension, C width of the blocks, h w token grid (s scene, o object, m motion),
-K given frames, g frames whose motion tokens are given.
+B batch, T frames, N codebook size, D code dimension, C width of the blocks, h w token grid (s scene, o object,
+m motion), K given frames, g frames whose motion tokens are given.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def load_transformer(
     record = json.loads((folder / CONFIG).read_text())
     if codebook_digest is not None and record["codebook_digest"] != codebook_digest:
         raise MismatchError(
-            f"{folder}: trained on tokens of the codebook {record['codebook_digest'][:12]}, not of {codebook_digest[:12]}; "
+            f"{folder}: trained on tokens of codebook {record['codebook_digest'][:12]}, not of {codebook_digest[:12]}; "
             "take the VQVAE it was trained with, or rerun extract_tokens and train_transformer"
         )
     # The code vectors are a buffer among the weights; here only their shape is needed.

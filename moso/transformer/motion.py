@@ -46,8 +46,7 @@ class MotionTransformer(nn.Module):
             guidance: of the same clips.
             where: the positions that are asked for; nothing is computed for the others behind the last attention.
         """
-        batch, frames, height, width = motion.shape
-        places = height * width
+        places = self.grid[0] * self.grid[1]
         flat = motion.flatten(2)
         positions = vocabulary.place(self.positions()[None] + self.frame_positions()[:, None])
         x = look_up(table, flat) + positions

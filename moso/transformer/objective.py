@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from moso.errors import ConfigError, MismatchError
+from moso.errors import MismatchError
 from moso.tokens.clip_tokens import ClipTokens
 from moso.tokens.store import StoredBatch, TokenStore
 from moso.training.random import generator
@@ -52,14 +52,14 @@ class TransformerObjective:
         validation_batch: int = 16,
     ) -> None:
         check_store(model, store)
-        self.module, self.store, self.config, self.seed = model, store, loss, seed
+        self.module: nn.Module = model
+        self.model, self.store, self.config, self.seed = model, store, loss, seed
         self.rows = store.rows("train")
         self.size = len(self.rows)
-        if self.size == 0:
-            raise ConfigError("tokens", str(store.folder), "has no clip of the split train", "extract it")
-        every = store.rows("validation")
+        has_validation = bool((store.table["split"] == "validation").any())
+        every = store.rows("validation").tolist() if has_validation else []
         count = min(validation_clips, len(every))
-        self.validation_rows = [int(every[i * len(every) // count]) for i in range(count)]
+        self.validation_rows = [every[i * len(every) // count] for i in range(count)]
         self.validation_batch = validation_batch
 
     def prepare(self, samples: Sequence[Sample]) -> StoredBatch:
@@ -74,7 +74,7 @@ class TransformerObjective:
 
         The mask and the drawn tokens of a clip are functions of the seed and of its position in the training.
         """
-        model, device = self.module, self.module.device
+        model, device = self.model, self.model.device
         target, scene, object = _to(batch, device)
         random = [generator(self.seed, "masking", sample.position) for sample in samples]
         masks = [training_mask(model.grids.frames, model.grids.motion, model.given_motion_frames, g) for g in random]
@@ -134,18 +134,18 @@ class TransformerObjective:
     def validate(self, step: int) -> dict[str, float]:
         """Cross-entropies (nats, unweighted) and accuracies on the validation clips, with the same masks each time.
 
-        scene_object_*: over all tokens, and accuracy over the changed ones alone. motion_*: TransformerM as in training,
-        r spread evenly over [0, 1). start_*: every generated motion token masked and TransformerG fed SO's likeliest
+        scene_object_*: over all tokens, and accuracy over the changed ones alone. motion_*: TransformerM with masks as
+        in training. start_*: every generated motion token masked and TransformerG fed SO's likeliest
         tokens, which is where sampling starts.
         """
         sums: dict[str, list[float]] = {}
-        with evaluating(self.module):
+        with evaluating(self.model):
             for first in range(0, len(self.validation_rows), self.validation_batch):
                 self._validate_batch(first, sums)
         return {name: total / max(count, 1) for name, (total, count) in sums.items()}
 
     def _validate_batch(self, first: int, sums: dict[str, list[float]]) -> None:
-        model = self.module
+        model = self.model
         numbers = range(first, min(first + self.validation_batch, len(self.validation_rows)))
         target, scene, object = _to(self.store.batch([self.validation_rows[i] for i in numbers]), model.device)
         given_frames, motion = model.given_motion_frames, target.motion

@@ -39,7 +39,8 @@ def sample(
         pseudo_scene, pseudo_object: tokens of the pseudo clips; all N (`transformer.mask`) where nothing is given.
         given_motion: motion tokens of the frames whose pools lie wholly inside the given ones; they stay.
         config: see SamplingConfig.
-        seeds: one a clip. A clip and a seed give the same tokens whatever the batch, but for ties within float rounding.
+        seeds: one a clip. A clip and a seed give the same tokens whatever the batch, but for ties within the rounding
+            of sums, whose order may depend on the batch.
         on_step: see OnStep.
     """
     grids, given = transformer.grids, transformer.given_motion_frames
@@ -102,10 +103,10 @@ def _fill(
 def draw(
     logits: Float[Tensor, "n N"], uniform: Float[Tensor, " n"], temperature: float, top_k: int = 0
 ) -> Int[Tensor, " n"]:
-    """One token a row from softmax(logits / temperature) over the `top_k` likeliest (0: all); temperature 0: the likeliest.
+    """One token a row from softmax(logits / temperature) over the `top_k` likeliest (0: all); at 0 the likeliest.
 
-    By the inverse of the cumulative distribution at `uniform` in [0, 1): one number a token, so that it is cheap to draw
-    each clip's from its own generator.
+    By the inverse of the cumulative distribution at `uniform` in [0, 1): one number a token, so that it is cheap to
+    draw each clip's from its own generator.
     """
     if temperature == 0:
         return logits.argmax(dim=-1)

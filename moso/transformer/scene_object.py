@@ -1,6 +1,7 @@
 """TransformerSO (Eq. 11) and TransformerG: one set of weights with two uses.
 
-B batch, T frames, N codebook size, C width of the blocks, L positions of scene and object; s o m: scene, object, motion.
+B batch, T frames, N codebook size, C width of the blocks, L positions of scene and object, h w token grid (s scene,
+o object, m motion), g frames whose motion tokens are given.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class SceneObjectTransformer(nn.Module):
     """Bidirectional blocks over the scene and object tokens of a clip.
 
     As TransformerSO it reads those of the pseudo clip and predicts those of the target clip; as TransformerG it reads
-    those of the target clip (true or predicted) and T learned frame queries. Every parameter but the queries serves both.
+    those of the target clip (true or predicted) and T learned frame queries. All blocks and embeddings serve both.
     """
 
     def __init__(self, config: TransformerConfig, grids: TokenGrids, given_motion_frames: int) -> None:
@@ -98,11 +99,11 @@ class SceneObjectTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, self.token_grids)
         x = self.norm(x)
-        scenes = pseudo_scene[0].numel()
-        parts = (x[:, :scenes], x[:, scenes:]) if self.answers is None else self.answers(x).chunk(2, dim=-1)
+        sizes = [pseudo_scene[0].numel(), pseudo_object[0].numel()]
+        parts = x.split(sizes, dim=1) if self.answers is None else self.answers(x).chunk(2, dim=-1)
         logits = []
         for i, (part, pseudo) in enumerate(zip(parts, (pseudo_scene, pseudo_object), strict=True)):
-            out = vocabulary.logits(part.contiguous())
+            out = vocabulary.logits(part)
             if self.copy is not None:
                 out = towards(out, pseudo.flatten(1), self.copy[i](part))
             logits.append(out.view(*pseudo.shape, vocabulary.size))
@@ -122,8 +123,8 @@ class SceneObjectTransformer(nn.Module):
         x = vocabulary.dropout(torch.cat([tokens, queries], dim=1))
         for block in self.blocks:
             x = block(x, self.token_grids)
-        x = self.norm(x)
-        return x[:, tokens.shape[1] :], x[:, : tokens.shape[1]]
+        at_tokens, at_queries = self.norm(x).split([tokens.shape[1], queries.shape[1]], dim=1)
+        return at_queries, at_tokens
 
 
 def towards(
