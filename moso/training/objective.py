@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from moso.training.sampler import Sample
 from moso.training.world import World
 
 
+@runtime_checkable  # tests check arguments as they are passed
 class Objective(Protocol):
     """One stage's training, as the loop sees it.
 

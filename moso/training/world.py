@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed
 from torch import Tensor
 
 
+@runtime_checkable  # tests check arguments as they are passed
 class World(Protocol):
     """Workers of one training; every one of them runs the same steps on its own part of each batch."""
 

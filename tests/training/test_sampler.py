@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from moso.training.sampler import Sample, order, samples
+from moso.training.world import Solo
+
+
+def world(rank, size):
+    one = Solo()
+    one.rank, one.size = rank, size
+    return one
+
+
+def test_an_epoch_visits_every_sample_once_in_another_order_each_time():
+    first, second = order(1, 0, 50), order(1, 1, 50)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, order(2, 0, 50))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_the_global_batch_is_the_same_whatever_the_number_of_workers(size):
+    alone = samples(0, 10, 8, 7, Solo())
+    dealt = [samples(0, 10, 8, 7, world(rank, size)) for rank in range(size)]
+    assert [sample for part in dealt for sample in part] == alone
+    lengths = [len(part) for part in dealt]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_batch_goes_on_into_the_next_epoch():
+    batch = samples(3, 5, 3, 4, Solo())
+    assert [(s.position, s.epoch) for s in batch] == [(3, 0), (4, 0), (5, 1), (6, 1)]
+    assert [s.index for s in batch] == [*order(3, 0, 5)[3:], *order(3, 1, 5)[:2]]
+
+
+def test_small_steps_see_the_samples_of_large_ones():
+    whole = samples(0, 7, 0, 12, Solo())
+    assert [s for at in range(0, 12, 4) for s in samples(0, 7, at, 4, Solo())] == whole
+    assert isinstance(whole[0], Sample)
+
+
+def test_an_empty_set_and_too_many_workers_are_refused():
+    with pytest.raises(ValueError, match="empty"):
+        samples(0, 0, 0, 1, Solo())
+    with pytest.raises(ValueError, match="3 workers"):
+        samples(0, 5, 0, 2, world(0, 3))
