@@ -52,6 +52,10 @@ class VQVAEConfig:
     """Kernel of the stride-2 convolutions (released code)."""
     stem_refine: bool = True
     """A 3x3 convolution after each stride-2 one (released code)."""
+    stem_relu: bool = True
+    """A ReLU behind each downsample layer's last GELU (released code)."""
+    compress_kernel: int = 3
+    """Kernel of the temporal compressing layer, odd. 3: released code; 1: the linear projection of Sec. 3.1.2."""
     merge_kernel: int = 5
     """Kernel of the merge module's stride-2 layers (released code: the encoders')."""
     residual_channels: int = 128
@@ -117,6 +121,8 @@ class VQVAEConfig:
                     "must be at least 2, or stride 2 skips pixels",
                     "5 is the released code's",
                 )
+        if self.compress_kernel < 1 or self.compress_kernel % 2 == 0:
+            raise ConfigError("compress_kernel", self.compress_kernel, "must be odd", "1 or 3 would fit")
         self._check_groups()
 
     def _check_factors(self) -> None:

@@ -43,8 +43,12 @@ class StillEncoder(nn.Module):
         super().__init__()
         stem, group, channels = stem_channels(config, factor), config.norm_group, config.channels
         self.frames = config.frames
-        self.stem = downsample_stack(3, stem, kernel=config.stem_kernel, refine=config.stem_refine, group=group)
-        self.compress = nn.Conv2d(config.frames * stem[-1], channels, 3, padding=1)
+        self.stem = downsample_stack(
+            3, stem, kernel=config.stem_kernel, refine=config.stem_refine, relu=config.stem_relu, group=group
+        )
+        self.compress = nn.Conv2d(
+            config.frames * stem[-1], channels, config.compress_kernel, padding=config.compress_kernel // 2
+        )
         self.compress_norm = group_norm(channels, group)
         self.positions = position_embedding(channels, *config.grid(factor)) if config.positions else None
         self.residuals = residual_stack(config.encoder_blocks, channels, config.residual_channels, group=group)
@@ -109,7 +113,9 @@ class MotionEncoder(nn.Module):
         stem, group, channels = stem_channels(config, config.motion_factor), config.norm_group, config.channels
         grid = config.grid(config.motion_factor)
         self.pool_frames = config.pool_frames
-        self.stem = downsample_stack(3, stem, kernel=config.stem_kernel, refine=config.stem_refine, group=group)
+        self.stem = downsample_stack(
+            3, stem, kernel=config.stem_kernel, refine=config.stem_refine, relu=config.stem_relu, group=group
+        )
         self.lift = nn.Conv2d(stem[-1], channels, 1) if stem[-1] != channels else nn.Identity()
         # places, and the order inside a pool; never the pool's place in the clip: all pools are encoded alike
         self.positions = position_embedding(config.pool_frames, channels, *grid) if config.positions else None

@@ -25,8 +25,9 @@ def group_norm(channels: int, group: int) -> nn.GroupNorm:
 class Downsample(nn.Module):
     """A stride-2 layer: halves h and w (released code: conv 5x5 stride 2, norm, GELU, conv 3x3, norm, GELU, ReLU)."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int, refine: bool, group: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, refine: bool, relu: bool, group: int) -> None:
         super().__init__()
+        self.relu = relu
         # an even kernel with padding k/2 - 1 and an odd one with (k-1)/2 both give exactly half the size
         self.reduce = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=(kernel - 1) // 2)
         self.norm = group_norm(outputs, group)
@@ -37,13 +38,15 @@ class Downsample(nn.Module):
         x = F.gelu(self.norm(self.reduce(x)))
         if self.refine is not None and self.refine_norm is not None:
             x = F.gelu(self.refine_norm(self.refine(x)))
-        return F.relu(x)
+        return F.relu(x) if self.relu else x
 
 
-def downsample_stack(inputs: int, channels: Sequence[int], *, kernel: int, refine: bool, group: int) -> nn.Sequential:
+def downsample_stack(
+    inputs: int, channels: Sequence[int], *, kernel: int, refine: bool, relu: bool, group: int
+) -> nn.Sequential:
     """One downsample layer for each of `channels`; none is the identity."""
     sizes = [inputs, *channels]
-    layers = [Downsample(a, b, kernel=kernel, refine=refine, group=group) for a, b in pairwise(sizes)]
+    layers = [Downsample(a, b, kernel=kernel, refine=refine, relu=relu, group=group) for a, b in pairwise(sizes)]
     return nn.Sequential(*layers)
 
 

@@ -72,6 +72,7 @@ class MergeModule(nn.Module):
                     [channels] * max(0, (factor // own).bit_length() - 1),
                     kernel=config.merge_kernel,
                     refine=config.stem_refine,
+                    relu=config.stem_relu,
                     group=config.norm_group,
                 )
                 for name, own in factors.items()
