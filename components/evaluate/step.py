@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from moso.config import to_dict
 from moso.errors import ConfigError
 from moso.evaluation.comparison import CLIP_RULE, Comparison, compare, select_clips
 from moso.evaluation.protocol import NOT_COMPUTED, Protocol, clips_digest
 from moso.evaluation.report import Evaluation, render_page
+from moso.evaluation.report.curves import read_curves
 from moso.evaluation.report.films import Film, draw_videos, spread
 from moso.evaluation.statistics import Interval
 from moso.evaluation.summary import margins, summarise
@@ -32,11 +32,10 @@ from moso.frames.clips import Clips, mean_image
 from moso.provenance import code_digest, digest_folder, git_commit, read_provenance, write_json, write_provenance
 from moso.step import Context, Paths
 from moso.tasks import Model
-from moso.tokens.store import TokenStore
+from moso.tokens.store import TokenStore, usage
 from moso.transformer.config import SamplingConfig
 
 FORMAT, VERSION = "moso.report", 1
-HISTORY = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     """
     model = Model.from_parts(inputs["vqvae"], inputs["transformer"], context.device)
     model.batch = config.batch
+    store = TokenStore.open(inputs["tokens"])
+    store.require_codebook(model.transformer.codebook_digest)
     cache = FrameCache.open(inputs["frames"])
     chosen = select_clips(
         cache,
@@ -145,7 +146,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         np.save(folder / "example.npy", clips.batch([0]).numpy()[:, : model.given_frames], allow_pickle=False)
         # The report's identity are its figures: the page shows the commit, and would differ where nothing else does.
         digest = digest_folder(folder)
-        page = _page(inputs, comparison, intervals, protocol, films, {**tags, "report": digest}, digests)
+        page = _page(inputs, usage(store), comparison, intervals, protocol, films, {**tags, "report": digest}, digests)
         (folder / "index.html").write_text(page, encoding="utf-8")
         write_provenance(
             folder, format=FORMAT, version=VERSION, step="evaluate", config=config, inputs=digests, digest=digest
@@ -195,8 +196,8 @@ def _films(config: Config, model: Model, clips: Clips, comparison: Comparison, p
             psnr=comparison.values["psnr"]["prediction"][index].tolist(),
             baseline_psnr=comparison.values["psnr"]["repeat_last"][index].tolist(),
             figures={
-                metric: tuple(float(comparison.values[metric][m][index].mean()) for m in ("prediction", "repeat_last"))
-                for metric in ("psnr", "ssim")
+                metric: (float(of["prediction"][index].mean()), float(of["repeat_last"][index].mean()))
+                for metric, of in comparison.values.items()
             },
         )
         for (rank, index), shown in zip(places, videos, strict=True)
@@ -205,6 +206,7 @@ def _films(config: Config, model: Model, clips: Clips, comparison: Comparison, p
 
 def _page(
     inputs: Paths,
+    counts: Mapping[str, np.ndarray],
     comparison: Comparison,
     intervals: Mapping[str, Mapping[str, Interval]],
     protocol: Protocol,
@@ -218,22 +220,15 @@ def _page(
             intervals=intervals,
             protocol=protocol,
             films=films,
-            histories={
-                "Stage I: VQVAE": _history(inputs["vqvae"] / HISTORY),
-                "Stage II: transformer": _history(inputs["transformer"] / HISTORY),
-            },
-            usage=TokenStore.open(inputs["tokens"]).usage(),
+            curves=[
+                *read_curves("Stage I", inputs["vqvae"]),
+                *read_curves("Stage II", inputs["transformer"]),
+            ],
+            usage=counts,
             not_computed=NOT_COMPUTED,
             provenance={**tags, **{f"digest of {name}": digest for name, digest in digests.items()}},
         )
     )
-
-
-def _history(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Loss columns of a training's history: column -> (steps, values), rows without a value left out."""
-    table = pd.read_csv(path)
-    columns = [c for c in table.columns if "loss" in c]
-    return {c: (table.loc[table[c].notna(), "step"].tolist(), table.loc[table[c].notna(), c].tolist()) for c in columns}
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -64,7 +64,7 @@ def check_tokens(tokens: ClipTokens, grids: TokenGrids, codebook_size: int) -> N
             )
 
 
-def seeds_of(seed: int | list[int] | tuple[int, ...] | np.ndarray, clips: int) -> list[int]:
+def seeds_of(seed: object, clips: int) -> list[int]:
     """One seed a clip: an integer serves every clip, a sequence is taken as it is.
 
     Raises:

@@ -6,6 +6,8 @@
 Work is done `batch` clips at a time, so memory is bounded whatever N is, and neither the batch nor the other clips in a
 call change a clip's result. Later tasks (rollout, generate, interpolate, recombine) come as a file and a method each.
 
+Frames that a caller hands in are annotated as plain arrays: `checks` refuses what does not fit, in words.
+
 Legend: N clips, K given frames, T frames of a clip, H W pixels.
 """
 
@@ -167,7 +169,7 @@ class Model:
     @_inference
     def predict(
         self,
-        frames: UInt8[np.ndarray, "N K H W 3"],
+        frames: np.ndarray,
         *,
         seed: int | Sequence[int] = 0,
         sampling: SamplingConfig | None = None,
@@ -175,7 +177,7 @@ class Model:
         """One sample of the frames that follow.
 
         Args:
-            frames: the given frames, uint8 [0, 255].
+            frames: the given frames, uint8 [0, 255] (N, K, H, W, 3).
             seed: one number for all clips (so that a clip's video does not depend on its company), or one a clip.
             sampling: settings in place of the model's own.
 
@@ -186,7 +188,7 @@ class Model:
             InputError: frames or seeds that do not fit; the message says what does.
         """
         self._check(frames, self.given_frames)
-        seeds = seeds_of(seed, len(frames))  # type: ignore[arg-type]
+        seeds = seeds_of(seed, len(frames))
         result = self._empty(len(frames), self.predicted_frames)
         for rows in self._chunks(len(frames)):
             result[rows] = predicting.predict(
@@ -200,8 +202,8 @@ class Model:
         return result
 
     @_inference
-    def encode(self, frames: UInt8[np.ndarray, "N T H W 3"]) -> ClipTokens:
-        """Tokens of whole clips, on the CPU; inverse (with a loss) of `decode`.
+    def encode(self, frames: np.ndarray) -> ClipTokens:
+        """Tokens of whole clips uint8 [0, 255] (N, T, H, W, 3), on the CPU; inverse (with a loss) of `decode`.
 
         Raises:
             InputError: frames that do not fit.
@@ -234,8 +236,8 @@ class Model:
         return result
 
     @_inference
-    def reconstruct(self, frames: UInt8[np.ndarray, "N T H W 3"]) -> UInt8[np.ndarray, "N T H W 3"]:
-        """The clips as their tokens tell them: what a perfect Stage II would draw.
+    def reconstruct(self, frames: np.ndarray) -> UInt8[np.ndarray, "N T H W 3"]:
+        """The clips, uint8 (N, T, H, W, 3), as their tokens tell them: what a perfect Stage II would draw.
 
         Raises:
             InputError: frames that do not fit.
@@ -247,7 +249,7 @@ class Model:
         return result
 
     @_inference
-    def decompose(self, frames: UInt8[np.ndarray, "N T H W 3"]) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
+    def decompose(self, frames: np.ndarray) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
         """Component -> the clips as the decoder draws that component alone: "scene", "object", "motion".
 
         Raises:

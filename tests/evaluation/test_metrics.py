@@ -22,7 +22,10 @@ def as_tensor(frames):
 
 def test_psnr_equals_scikit_image_frame_by_frame(pair):
     other, truth = pair
-    expected = [[peak_signal_noise_ratio(t, o, data_range=255) for t, o in zip(*clip)] for clip in zip(truth, other)]
+    expected = [
+        [peak_signal_noise_ratio(t, o, data_range=255) for t, o in zip(*clip, strict=True)]
+        for clip in zip(truth, other, strict=True)
+    ]
     np.testing.assert_allclose(psnr(as_tensor(other), as_tensor(truth)), expected, rtol=1e-6)
 
 
@@ -36,7 +39,8 @@ def test_ssim_equals_scikit_image_frame_by_frame(pair):
         "channel_axis": -1,
     }
     expected = [
-        [structural_similarity(t / 255, o / 255, **settings) for t, o in zip(*clip)] for clip in zip(truth, other)
+        [structural_similarity(t / 255, o / 255, **settings) for t, o in zip(*clip, strict=True)]
+        for clip in zip(truth, other, strict=True)
     ]
     np.testing.assert_allclose(ssim(as_tensor(other), as_tensor(truth)), expected, atol=2e-6)
 

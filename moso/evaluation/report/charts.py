@@ -70,7 +70,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = min((m * power for m in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / raw)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -109,7 +109,7 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
     ys = [y for _, points in lines for _, y in points]
     across = Axis(min(xs), max(xs), LEFT, right)
     down = Axis(*_room(min(ys), max(ys), log_y), floor, TOP, log_y)
-    drawing = [_grid(across, down, x_label, y_label)]
+    drawing: list[object] = [_grid(across, down, x_label, y_label)]
     for s, points in lines:
         drawing.append(s.path("M" + "L".join(f"{across(x)} {down(y)}" for x, y in points)))
         if len(points) <= MOST_DOTS:

@@ -57,6 +57,7 @@ def _sizes(evaluation: Evaluation) -> str:
     small = max(1, round(128 / width))
     large = small + max(1, small // 2)
     return (
-        f".films {{ --frames: {p.clip_frames}; --rows: {len(ROWS)}; --w: {small * width}px; --h: {small * height}px; }}\n"
+        f".films {{ --frames: {p.clip_frames}; --rows: {len(ROWS)}; }}\n"
+        f".films {{ --w: {small * width}px; --h: {small * height}px; }}\n"
         f".films.large {{ --w: {large * width}px; --h: {large * height}px; }}\n"
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moso.evaluation import protocol as protocols
 from moso.evaluation.comparison import BASELINES, METHODS, Comparison
 from moso.evaluation.report.charts import Series, line_chart
+from moso.evaluation.report.curves import Curves
 from moso.evaluation.report.films import ROWS, Film, data_uri, sheet, shown_size
 from moso.evaluation.report.markup import Markup, tag
 from moso.evaluation.statistics import Interval
@@ -35,7 +36,7 @@ PANELS = (
     ("object", "Object alone"),
     ("reconstruction", "Reconstruction"),
 )
-History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+COLOURS = 6  # of the style sheet
 
 
 class _Show(Protocol):
@@ -64,7 +65,7 @@ class Evaluation:
         intervals: baseline -> metric -> the prediction's margin.
         protocol: what was measured.
         films: the clips shown.
-        histories: chart's title -> column -> (steps, values).
+        curves: charts of the trainings.
         usage: component -> how often each code is used, (N,).
         not_computed: metrics left out.
         provenance: name -> value, as shown.
@@ -74,7 +75,7 @@ class Evaluation:
     intervals: Mapping[str, Mapping[str, Interval]]
     protocol: protocols.Protocol
     films: Sequence[Film]
-    histories: Mapping[str, History]
+    curves: Sequence[Curves]
     usage: Mapping[str, NDArray[np.int64]]
     not_computed: Sequence[protocols.NotComputed]
     provenance: Mapping[str, str]
@@ -162,14 +163,15 @@ def figures_section(e: Evaluation) -> Markup:
 
 
 def training_section(e: Evaluation) -> Markup:
-    """Loss curves of both stages: a chart a stage."""
+    """Curves of both trainings."""
     charts = []
-    for title, columns in e.histories.items():
+    for curves in e.curves:
         series = [
-            Series(column.replace("_", " "), *_thinned(steps, values), i % 6, column.startswith("validation"))
-            for i, (column, (steps, values)) in enumerate(columns.items())
+            Series(column.replace("_", " "), *_thinned(steps, values), i % COLOURS, column.startswith("validation"))
+            for i, (column, (steps, values)) in enumerate(curves.columns.items())
         ]
-        charts.append(line_chart(title, series, x_label="step", y_label="loss (log scale)", log_y=True))
+        label = f"{curves.label} (log scale)" if curves.log else curves.label
+        charts.append(line_chart(curves.title, series, x_label="step", y_label=label, log_y=curves.log))
     return tag("div", charts, class_="charts")
 
 
@@ -237,7 +239,8 @@ def _film(film: Film, protocol: protocols.Protocol) -> Markup:
         view = tag("div", class_=" ".join(look), style=f"--row:{place}", role="img", aria_label=caption)
         panels.append(tag("figure", view, tag("figcaption", caption), class_="panel"))
     (psnr, held), (ssim, held_ssim) = film.figures["psnr"], film.figures["ssim"]
-    figures = f"rank {film.rank} of {protocol.clips} \u00b7 {psnr:.2f} dB (held {held:.2f}) \u00b7 SSIM {ssim:.3f} ({held_ssim:.3f})"
+    rank = f"rank {film.rank} of {protocol.clips}"
+    figures = f"{rank} \u00b7 {psnr:.2f} dB (held {held:.2f}) \u00b7 SSIM {ssim:.3f} ({held_ssim:.3f})"
     start, last = protocol.given_frames, protocol.clip_frames - 1
     slider = tag("input", type="range", min=0, max=last, value=start, aria_label=f"Frame of {film.clip.id}")
     picture = data_uri(sheet(film.videos), shown_size(protocol.height, protocol.width)[0])
