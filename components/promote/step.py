@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from components.main import main
 from moso.adapters import mlflow_model, mlflow_registry
 from moso.adapters.mlflow_client import default_tracking_uri
 from moso.adapters.mlflow_registry import Registration, Registry, Version
@@ -242,4 +241,6 @@ def _finite(value: Any) -> Any:
 
 
 if __name__ == "__main__":
+    from components.main import main
+
     main("promote", Config, run)

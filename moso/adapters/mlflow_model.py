@@ -18,13 +18,12 @@ import numpy as np
 import moso
 from moso.adapters.mlflow_client import reported, require_mlflow
 from moso.errors import DataError
-from moso.provenance import code_digest
 from moso.tasks.model import Model
 
 PACKAGE = Path(moso.__file__).parent
 CODE = PACKAGE / "serving" / "pyfunc.py"
-# What loading and predicting import, and MLflow to load it with.
-REQUIREMENTS = ("einops", "jaxtyping", "mlflow", "numpy", "pyyaml", "safetensors", "torch")
+# What moso's code imports while a model is loaded and predicts (a test compares), and MLflow to load it with.
+REQUIREMENTS = ("einops", "jaxtyping", "mlflow", "numpy", "pandas", "pyarrow", "pyyaml", "safetensors", "torch")
 
 
 def requirements() -> list[str]:
@@ -92,7 +91,6 @@ def save(folder: Path, model: Model, vqvae: Path, transformer: Path, example: np
             signature=signature(model),
             input_example=example,
             pip_requirements=requirements(),
-            model_config={"code_digest": code_digest()},
             mlflow_model=entry,
         )
     for cache in folder.rglob("__pycache__"):

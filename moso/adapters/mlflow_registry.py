@@ -240,7 +240,8 @@ class Registry:
         # The tags come with the creation: a version is never there without the digest it is found by.
         made = client.create_model_version(
             name,
-            source=f"models:/{logged.model_id}",
+            # Not models:/<id>: the sqlite store would look that up at MLflow's global address, not at this one.
+            source=logged.artifact_location,
             run_id=run_id,
             tags={**registration.tags, FILES_DIGEST: files_digest},
             description=registration.description[:DESCRIPTION_LENGTH],

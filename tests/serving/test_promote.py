@@ -1,0 +1,270 @@
+"""components/promote with real models, a real sqlite registry, and a real process outside the repository."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from components.promote.step import Config, run
+from moso.adapters.mlflow_client import TrackingError, connect
+from moso.adapters.mlflow_model import REQUIREMENTS
+from moso.adapters.mlflow_registry import Registry, resolve
+from moso.errors import ConfigError, DataError, FormatError, MismatchError, MosoError
+from moso.registry.decide import PromotionPolicy
+from moso.step import Context
+from moso.tasks.model import Model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """An empty store; making its tables costs seconds, copying it none."""
+    database = tmp_path_factory.mktemp("template") / "mlflow.db"
+    connect(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def uri(template, tmp_path) -> str:
+    place = tmp_path / "mlruns" / "mlflow.db"
+    place.parent.mkdir()
+    shutil.copyfile(template, place)
+    return f"sqlite:///{place}"
+
+
+def promote(trained, uri: str, folder: Path, **config: object) -> bytes:
+    target = folder / "promotion.json"
+    context = Context(work=folder / "work", options={"tracking_uri": uri})
+    run(Config(**config), trained.inputs(), {"promotion": target}, context)
+    return target.read_bytes()
+
+
+def state(uri: str, name: str = "moso-toy") -> dict:
+    """All that a promotion could change."""
+    client = connect(uri)
+    versions = client.search_model_versions(f"name = '{name}'")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return {
+        "champion": client.get_model_version_by_alias(name, "champion").version,
+        "versions": {v.version: (v.tags, v.description, v.last_updated_timestamp) for v in versions},
+        "runs": len(runs),
+    }
+
+
+def test_the_first_model_is_registered_and_becomes_champion(first, uri, tmp_path):
+    record = json.loads(promote(first, uri, tmp_path))
+    assert (record["model"], record["version"], record["alias"], record["alias_moved"]) == (
+        "moso-toy",
+        1,
+        "champion",
+        True,
+    )
+    assert record["decision"]["outcome"] == "promoted"
+    assert record["champion"] is None
+    assert record["candidate"]["metrics"]["prediction.psnr"] == 21.0
+    assert state(uri)["champion"] == 1
+
+
+def test_doing_it_twice_changes_nothing(first, uri, tmp_path):
+    once = promote(first, uri, tmp_path)
+    before = state(uri)
+    assert promote(first, uri, tmp_path) == once
+    assert state(uri) == before
+    assert list(before["versions"]) == [1]
+
+
+def test_a_better_model_moves_the_champion_and_a_worse_one_does_not(first, second, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    record = json.loads(promote(second, uri, tmp_path))
+    assert (record["version"], record["alias_moved"], record["decision"]["gain"]) == (2, True, 1.0)
+    assert (record["champion"]["version"], record["champion"]["metrics"]["prediction.psnr"]) == (1, 21.0)
+    assert state(uri)["champion"] == 2
+
+    back = promote(first, uri, tmp_path)
+    assert json.loads(back)["decision"]["outcome"] == "kept"
+    assert json.loads(back)["decision"]["gain"] == -1.0
+    assert state(uri)["champion"] == 2
+    assert sorted(state(uri)["versions"]) == [1, 2]
+    assert promote(first, uri, tmp_path) == back
+
+
+def test_a_gain_below_the_margin_keeps_the_champion(first, second, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    record = json.loads(promote(second, uri, tmp_path, policy=PromotionPolicy(margin=1.5)))
+    assert (record["decision"]["outcome"], record["alias_moved"], state(uri)["champion"]) == ("kept", False, 1)
+
+
+def test_a_figure_that_is_no_number_never_becomes_champion(first, uri, tmp_path, reevaluate):
+    broken = dataclasses.replace(first, report=tmp_path / "nan")
+    reevaluate(broken, float("nan"))
+    record = json.loads(promote(broken, uri, tmp_path), parse_constant=pytest.fail)  # NaN would be no JSON
+    assert (record["decision"]["outcome"], record["alias_moved"]) == ("refused", False)
+    assert record["candidate"]["metrics"]["prediction.psnr"] is None
+    assert Registry(uri).by_alias("moso-toy", "champion") is None
+
+
+def test_another_protocol_is_refused_until_the_champion_is_evaluated_under_it(first, second, uri, tmp_path, reevaluate):
+    promote(first, uri, tmp_path)
+    other = reevaluate(dataclasses.replace(second, report=tmp_path / "other"), 22.0, clips=8)
+    record = json.loads(promote(other, uri, tmp_path))
+    assert record["decision"]["outcome"] == "refused"
+    assert "protocol.clips: candidate 8, champion 4" in record["decision"]["reasons"]
+    assert state(uri)["champion"] == 1
+
+    again = reevaluate(dataclasses.replace(first, report=tmp_path / "again"), 21.5, clips=8)
+    assert json.loads(promote(again, uri, tmp_path))["decision"]["outcome"] == "already_champion"
+    assert json.loads(promote(other, uri, tmp_path))["decision"]["gain"] == 0.5
+    assert state(uri)["champion"] == 2
+
+
+def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    client = connect(uri)
+    version = client.get_model_version("moso-toy", "1")
+    policy = yaml.safe_load((ROOT / "mlflow" / "registry-policy.yaml").read_text())
+    assert set(policy["version_tags"]) == set(version.tags)
+    assert version.tags["moso.model_digest"] == Model.from_parts(first.vqvae, first.transformer, "cpu").digest
+    assert version.tags["moso.data_digest"] == "f" * 64
+    assert "| **prediction** | 21.00 | 0.8000 |" in version.description
+
+    run_of_it = client.get_run(version.run_id)
+    assert run_of_it.info.status == "FINISHED"
+    assert run_of_it.data.metrics["prediction.psnr"] == 21.0
+    assert run_of_it.data.params["train_transformer.model.hidden"] == "16"
+    assert {item.path for item in client.list_artifacts(version.run_id)} == {"index.html", "model_card.md"}
+    (logged,) = client.search_logged_models([run_of_it.info.experiment_id])
+    assert (logged.status, logged.source_run_id) == ("READY", version.run_id)
+    assert [output.model_id for output in run_of_it.outputs.model_outputs] == [logged.model_id]
+
+
+def test_the_policy_file_says_what_the_code_does():
+    policy = yaml.safe_load((ROOT / "mlflow" / "registry-policy.yaml").read_text())
+    stated = {key: value for key, value in policy["promotion"].items() if key != "refused"}
+    assert stated == dataclasses.asdict(PromotionPolicy())
+    assert list(policy["aliases"]) == [Config().alias]
+
+
+def test_it_loads_in_a_fresh_process_outside_the_repository_with_the_code_it_brings(first, uri, tmp_path, frames):
+    promote(first, uri, tmp_path)
+    away = tmp_path / "away"
+    away.mkdir()
+    np.save(away / "given.npy", frames)
+    shutil.copy(Path(__file__).with_name("outside.py"), away)
+    arguments = [uri, "models:/moso-toy@champion", "given.npy", "predicted.npy", str(ROOT)]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MLFLOW"))}
+    result = subprocess.run(
+        [sys.executable, "-I", "outside.py", *arguments],
+        cwd=away,
+        env={**kept, "OMP_NUM_THREADS": str(torch.get_num_threads()), "MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert Path(said["moso"]).is_relative_to(tmp_path / "mlruns" / "artifacts")
+    distributions = {"yaml": "pyyaml"}
+    assert {distributions.get(name, name) for name in said["imported"]} | {"mlflow"} == set(REQUIREMENTS)
+    assert "brings other code" not in result.stderr
+
+    model = Model.from_parts(first.vqvae, first.transformer, "cpu")
+    expected = model.predict(frames, seed=3, sampling=dataclasses.replace(model.sampling, steps=2))
+    assert np.array_equal(np.load(away / "predicted.npy"), expected)
+
+
+def test_a_reference_resolves_to_a_folder_that_the_facade_loads(first, uri, tmp_path, monkeypatch, frames):
+    promote(first, uri, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MOSO_CACHE", str(tmp_path / "cache"))
+    folder = resolve("models:/moso-toy@champion")
+    assert resolve("models:/moso-toy/1") == folder
+    model, original = Model.load(folder, "cpu"), Model.from_parts(first.vqvae, first.transformer, "cpu")
+    assert model.digest == original.digest
+    assert np.array_equal(model.predict(frames), original.predict(frames))
+    assert folder.is_relative_to(tmp_path / "cache")
+
+
+def test_files_that_are_not_those_registered_are_refused(first, uri, tmp_path, monkeypatch):
+    promote(first, uri, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MOSO_CACHE", str(tmp_path / "cache"))
+    folder = resolve("models:/moso-toy@champion")
+    # A damaged download is fetched again; a damaged source is refused.
+    (folder / "vqvae" / "config.json").write_text("{}")
+    assert (resolve("models:/moso-toy@champion") / "vqvae" / "config.json").read_text() != "{}"
+    (source,) = (tmp_path / "mlruns" / "artifacts").rglob("artifacts/vqvae/config.json")
+    source.write_text("{}")
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match="not those that were registered"):
+        resolve("models:/moso-toy@champion")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("models:/moso-toy@nobody", "no such model or alias"),
+        ("models:/nothing@champion", "no such model or alias"),
+        ("models:/moso-toy/9", "is not in sqlite"),
+        ("models:/moso-toy", "write models:/<name>@<alias>"),
+        ("models:/../x@champion", "write models:/<name>@<alias>"),
+    ],
+)
+def test_a_reference_to_nothing_is_one_line(first, uri, tmp_path, monkeypatch, reference, message):
+    Registry(uri)._ensure("moso-toy")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(MosoError, match=message) as error:
+        resolve(reference)
+    assert "\n" not in str(error.value)
+
+
+def test_resolving_makes_no_registry_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="no registry at"):
+        resolve("models:/moso-toy@champion")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_that_is_away_is_one_line_and_leaves_no_file(first, tmp_path):
+    with pytest.raises(TrackingError) as error:
+        promote(first, "http://127.0.0.1:9", tmp_path)
+    assert "cannot be used" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "promotion.json").exists()
+
+
+def test_a_report_of_another_model_is_refused(first, second, uri, tmp_path):
+    mixed = dataclasses.replace(first, report=second.report)
+    with pytest.raises(MismatchError, match="rerun evaluate"):
+        promote(mixed, uri, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["example.npy", "metrics.json"])
+def test_a_report_with_a_part_missing_is_refused_by_name(first, uri, tmp_path, reevaluate, name):
+    partial = reevaluate(dataclasses.replace(first, report=tmp_path / "partial"), 21.0)
+    (partial.report / name).unlink()
+    with pytest.raises(FormatError, match=name):
+        promote(partial, uri, tmp_path)
+    assert connect(uri).search_registered_models() == []
+
+
+def test_promoting_does_not_move_mlflows_own_address(first, uri, tmp_path):
+    before = mlflow.get_tracking_uri()
+    promote(first, uri, tmp_path)
+    assert mlflow.get_tracking_uri() == before
+
+
+@pytest.mark.parametrize("settings", [{"alias": "latest"}, {"alias": "v3"}, {"alias": "a b"}, {"model": "a/b"}])
+def test_names_that_the_registry_would_refuse_are_refused_at_once(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        Config(**settings)
