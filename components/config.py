@@ -97,12 +97,12 @@ def check_experiment(configs: Mapping[str, Any]) -> None:
     """
     model = configs["train_vqvae"].model
     given = configs["extract_tokens"].given_frames
-    if not 0 < given < model.frames:
+    if not 0 <= given < model.frames:
         raise ConfigError(
             "extract_tokens.given_frames",
             given,
             f"must lie below train_vqvae.model.frames = {model.frames}, so that something is left to predict",
-            f"1 to {model.frames - 1} would fit",
+            f"0 (unconditional) to {model.frames - 1} would fit",
         )
     for side in ("height", "width"):
         where, pixels = _pixels(configs, side)
