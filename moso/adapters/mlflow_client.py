@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "moso"
 # What a person who asked for nothing would not expect of a training: usage figures sent out, the project's files copied
-# into models, a `pip install --dry-run` against the network at each model saved, bars for copying ten files.
+# into models, a `pip install --dry-run` against the network at each model saved, bars for copying ten files, a note at
+# the end of every run.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 # Two short tries at the first contact with a server, where MLflow would try for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}

@@ -86,6 +86,7 @@ class MlflowTracker:
         self.tracking_uri = tracking_uri or default_tracking_uri(Path.cwd())
         self.experiment, self.flush_period_s = experiment, flush_period_s
         self.run_id = ""
+        self._last_step = 0
         self._client: MlflowClient | None = None
         self._points: list[Metric] = []
         self._lock = threading.Lock()  # guards _points
@@ -119,7 +120,7 @@ class MlflowTracker:
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
             self._describe(client, run, params, tags)
-        self.run_id, self._ending, self._complained = run.info.run_id, False, False
+        self.run_id, self._ending, self._complained, self._last_step = run.info.run_id, False, False, 0
         self._thread = threading.Thread(target=self._write_on, name="mlflow-tracker", daemon=True)
         self._thread.start()
         return self.run_id
@@ -130,12 +131,13 @@ class MlflowTracker:
 
         now = int(time.time() * 1000)
         points = [Metric(key(name), float(value), now, step) for name, value in values.items()]
+        self._last_step = max(self._last_step, step)
         with self._lock:
             self._points += points
 
     def summary(self, values: Mapping[str, float]) -> None:
-        """Final figures of the run (metrics at step 0)."""
-        self.metrics(values, step=0)
+        """Final figures of the run, at its last step: a curve of the same name must not jump back to step 0."""
+        self.metrics(values, self._last_step)
 
     def artifact(self, path: Path) -> None:
         """Keep a file, or a folder under its name, with the run.

@@ -51,6 +51,16 @@ def test_a_run_holds_params_curves_figures_files_and_where_the_code_came_from(st
     assert run.info.status == "FINISHED"
 
 
+def test_a_final_figure_ends_its_curve_instead_of_beginning_it_again(store):
+    tracker = MlflowTracker(store)
+    run_id = tracker.start("train", params={}, tags={})
+    tracker.metrics({"loss": 2.0}, 10)
+    tracker.metrics({"loss": 1.0}, 20)
+    tracker.summary({"loss": 1.0})
+    tracker.finish()
+    assert set(history(store, run_id, "loss")) == {(10, 2.0), (20, 1.0)}
+
+
 def test_artifacts_lie_beside_the_database_whatever_the_current_folder(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tracker = MlflowTracker(store)
