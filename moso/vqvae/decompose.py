@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 LOW, HIGH = 0.1, 0.9
@@ -52,7 +52,7 @@ def decompose(frames: Float[Tensor, "B T C H W"], low: float = LOW, high: float 
     return Decomposition(motion, torch.where(is_object, nothing, frames), torch.where(is_object, frames, nothing))
 
 
-def pseudo_clip(frames: Float[Tensor, "B T C H W"], given_frames: int) -> Float[Tensor, "B T C H W"]:
+def pseudo_clip(frames: Shaped[Tensor, "B T *rest"], given_frames: int) -> Shaped[Tensor, "B T *rest"]:
     """Eq. 10: x_1 .. x_K, then x_K repeated up to T. Works on any (B, T, ...) tensor, uint8 frames included.
 
     Args:

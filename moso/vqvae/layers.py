@@ -34,7 +34,7 @@ class Downsample(nn.Module):
         self.refine = nn.Conv2d(outputs, outputs, 3, padding=1) if refine else None
         self.refine_norm = group_norm(outputs, group) if refine else None
 
-    def forward(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D h/2 w/2"]:
+    def forward(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D _h _w"]:
         x = F.gelu(self.norm(self.reduce(x)))
         if self.refine is not None and self.refine_norm is not None:
             x = F.gelu(self.refine_norm(self.refine(x)))
@@ -78,7 +78,7 @@ class Upsample(nn.Module):
         self.grow = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
         self.norm = None if group is None else group_norm(outputs, group)
 
-    def forward(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D 2h 2w"]:
+    def forward(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D _H _W"]:
         x = self.grow(x)
         return x if self.norm is None else F.gelu(self.norm(x))
 
@@ -90,6 +90,6 @@ def resize(x: Float[Tensor, "n C h w"], factor: int) -> Float[Tensor, "n C H W"]
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def fold(x: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B*T C H W"]:
+def fold(x: Float[Tensor, "B T C H W"]) -> Float[Tensor, "BT C H W"]:
     """Time into the batch, channels last in memory (on a CPU most convolutions are several times as fast that way)."""
     return x.flatten(0, 1).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """The merge module (Eqs. 3 to 8): motion decides, place by place, how much of the scene and how much of the object a
 frame shows.
 
-B clips, n frames of each, C channels, h w the scene grid. The paper's formulas are for factors 8, 16, 32, each twice
+B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors 8, 16, 32, each twice
 the last; as in the released code there are
 three scales, each half of the last, for any factors: a component is brought down to a coarser scale by stride-2
 layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
@@ -39,8 +39,8 @@ class Mix(nn.Module):
         self.ups = ups
 
     def forward(
-        self, motion: Float[Tensor, "B*n C a b"], scene: Float[Tensor, "B C c d"], object: Float[Tensor, "B C e f"]
-    ) -> Float[Tensor, "B*n C h w"]:
+        self, motion: Float[Tensor, "Bn C a b"], scene: Float[Tensor, "B C c d"], object: Float[Tensor, "B C e f"]
+    ) -> Float[Tensor, "Bn C h w"]:
         weights = dict(zip(COMPONENTS, self.gather.weight.chunk(3, dim=1), strict=True))
         moving = resize(F.conv2d(motion, weights["motion"]), self.ups["motion"])
         still = resize(F.conv2d(scene, weights["scene"], self.gather.bias), self.ups["scene"])
@@ -82,8 +82,8 @@ class MergeModule(nn.Module):
         self.weigh = nn.Conv2d(channels, channels, 1)
 
     def forward(
-        self, scene: Float[Tensor, "B C h w"], object: Float[Tensor, "B C a b"], motion: Float[Tensor, "B*n C c d"]
-    ) -> Float[Tensor, "B*n C h w"]:
+        self, scene: Float[Tensor, "B C h w"], object: Float[Tensor, "B C a b"], motion: Float[Tensor, "Bn C c d"]
+    ) -> Float[Tensor, "Bn C h w"]:
         features = {"motion": motion, "scene": scene, "object": object}
 
         def mixed(scale: int) -> Tensor:
