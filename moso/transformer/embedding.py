@@ -1,6 +1,7 @@
 """Tokens and positions as vectors, and vectors as distributions over tokens.
 
-N codebook size, D code dimension, E width of embeddings, C width of the blocks, h w token grid.
+N codebook size, V = N + 1 tokens with the mask, D code dimension, E width of embeddings, C width of the blocks,
+h w token grid.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Vocabulary(nn.Module):
         """The mask token: N, one past the codebook."""
         return self.size
 
-    def table(self) -> Float[Tensor, "N+1 C"]:
+    def table(self) -> Float[Tensor, "V C"]:
         """The vectors of all tokens and, last, of the mask."""
         table = self.embedding.weight
         if self.codes_in is not None and self.codes is not None:
@@ -91,7 +92,7 @@ class Positions(nn.Module):
             along_rows = sinusoid(height, config.embedding - half)
             along_columns = sinusoid(width, half)
             both = [repeat(along_rows, "h e -> (h w) e", w=width), repeat(along_columns, "w e -> (h w) e", h=height)]
-            self.register_buffer("fixed", torch.cat(both, dim=1), persistent=False)
+            self.register_buffer("fixed", torch.cat(both, dim=1))
             self.norm = nn.LayerNorm(config.embedding)
 
     def forward(self) -> Float[Tensor, "hw E"]:
@@ -110,6 +111,6 @@ def sinusoid(count: int, width: int) -> Float[Tensor, "count width"]:
     return torch.where(column % 2 == 0, angle.sin(), angle.cos())
 
 
-def look_up(table: Float[Tensor, "N+1 C"], tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+def look_up(table: Float[Tensor, "V C"], tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
     """The rows of `table` at `tokens`."""
     return F.embedding(tokens, table)

@@ -27,7 +27,7 @@ def pointwise(
     written on, by a factor of two on the prototype's (embedded-run.md, "Speed on a CPU"). No copy: a (rows, C) matrix
     is a channels_last image of `rows` pixels.
     """
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or x.numel() == 0:
         return F.linear(x, weight, bias)
     image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     out = F.conv2d(image, weight[:, :, None, None], bias)

@@ -16,29 +16,25 @@ def mask_ratio(r: float, schedule: Schedule = "cosine") -> float:
     """gamma(r): the share of tokens that are masked; 1 at r = 0, falling to 0 at r = 1.
 
     Args:
-        r: in [0, 1]; the share of the rounds done while sampling, uniform in [0, 1) while training.
+        r: in [0, 1]; the share of the steps done while sampling, uniform in [0, 1) while training.
         schedule: "cosine", cos(pi r / 2), is the paper's; "linear" is 1 - r; "square" is 1 - r^2.
 
     Raises:
-        ValueError: r outside [0, 1] or an unknown schedule.
+        ValueError: r outside [0, 1].
     """
     if not 0 <= r <= 1:
         raise ValueError(f"r = {r} lies outside [0, 1]")
-    if schedule == "cosine":
-        return math.cos(math.pi * r / 2) if r < 1 else 0.0
-    if schedule == "linear":
-        return 1 - r
-    if schedule == "square":
-        return 1 - r * r
-    raise ValueError(f"unknown schedule {schedule!r}: cosine, linear or square")
+    if r == 1:
+        return 0.0  # cos(pi / 2) in floating point is not
+    return {"cosine": math.cos(math.pi * r / 2), "linear": 1 - r, "square": 1 - r * r}[schedule]
 
 
-def masked_after(round: int, rounds: int, tokens: int, schedule: Schedule = "cosine") -> int:
-    """How many of `tokens` first masked ones are masked again after round `round` (from 0) of `rounds`.
+def masked_after(step: int, steps: int, tokens: int, schedule: Schedule = "cosine") -> int:
+    """How many of `tokens` first masked ones are masked again after step `step` (from 0) of `steps`.
 
-    floor(gamma((round + 1) / rounds) * tokens): never more than the round before, 0 after the last one.
+    floor(gamma((step + 1) / steps) * tokens): never more than the step before, 0 after the last one.
     """
-    return math.floor(mask_ratio((round + 1) / rounds, schedule) * tokens)
+    return math.floor(mask_ratio((step + 1) / steps, schedule) * tokens)
 
 
 def training_mask(

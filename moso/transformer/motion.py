@@ -1,6 +1,6 @@
 """TransformerM (Eq. 13): the distribution of the masked motion tokens.
 
-B batch, T frames, h w motion grid, N codebook size, C width of the blocks.
+B batch, T frames, h w motion grid, N codebook size, V = N + 1 tokens with the mask, C width of the blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MotionTransformer(nn.Module):
     def forward(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "N+1 C"],
+        table: Float[Tensor, "V C"],
         motion: Int[Tensor, "B T h w"],
         guidance: Guidance,
         where: Bool[Tensor, "B T h w"] | None = None,

@@ -1,4 +1,4 @@
-"""Sampling a clip's tokens (Sec. 3.2): scene and object at once, motion in S rounds of keeping and masking again.
+"""Sampling a clip's tokens (Sec. 3.2): scene and object at once, motion in S steps of keeping and masking again.
 
 B clips, T frames, h w token grid, N codebook size, g frames whose motion tokens are given.
 """
@@ -20,7 +20,7 @@ from moso.transformer.model import MosoTransformer
 from moso.transformer.scene_object import Guidance
 
 OnStep = Callable[[int, Tensor], None]
-"""Called after each round with its number from 0 and the motion tokens (B, T, h, w), N where still masked."""
+"""Called after each step with its number from 0 and the motion tokens (B, T, h, w), N where still masked."""
 
 
 def sample(
@@ -82,7 +82,7 @@ def _fill(
 ) -> Int[Tensor, "B T hm wm"]:
     mask = transformer.mask
     first = (motion == mask).sum(dim=(2, 3))
-    for round in range(config.steps):
+    for step in range(config.steps):
         masked = motion == mask
         logits = transformer.motion_logits(motion, guidance, masked).float()
         uniform = _uniform((2, *motion.shape[1:]), random, motion.device)
@@ -92,11 +92,11 @@ def _fill(
         confidence[masked] = log_probability + config.confidence_noise * gumbel(uniform[:, 1][masked])
         filled = motion.clone()
         filled[masked] = drawn
-        counts = [masked_after(round, config.steps, n, config.schedule) for n in first.flatten().tolist()]
+        counts = [masked_after(step, config.steps, n, config.schedule) for n in first.flatten().tolist()]
         again = least_confident(confidence, torch.tensor(counts, device=motion.device).view(first.shape))
         motion = torch.where(again, mask, filled)
         if on_step is not None:
-            on_step(round, motion)
+            on_step(step, motion)
     return motion
 
 

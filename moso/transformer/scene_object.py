@@ -1,7 +1,7 @@
 """TransformerSO (Eq. 11) and TransformerG: one set of weights with two uses.
 
-B batch, T frames, N codebook size, C width of the blocks, L positions of scene and object, h w token grid (s scene,
-o object, m motion), g frames whose motion tokens are given.
+B batch, T frames, N codebook size, V = N + 1 tokens with the mask, C width of the blocks, L positions of scene and
+object, h w token grid (s scene, o object, m motion), g frames whose motion tokens are given.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SceneObjectTransformer(nn.Module):
     def embed(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "N+1 C"],
+        table: Float[Tensor, "V C"],
         scene: Int[Tensor, "B hs ws"],
         object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None,
@@ -89,7 +89,7 @@ class SceneObjectTransformer(nn.Module):
     def predict(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "N+1 C"],
+        table: Float[Tensor, "V C"],
         pseudo_scene: Int[Tensor, "B hs ws"],
         pseudo_object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None = None,
@@ -112,7 +112,7 @@ class SceneObjectTransformer(nn.Module):
     def guide(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "N+1 C"],
+        table: Float[Tensor, "V C"],
         scene: Int[Tensor, "B hs ws"],
         object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None = None,

@@ -1,0 +1,63 @@
+"""Small transformers of both forms (the paper's, and with every deviation), and a small token store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from moso.frames.clips import Clip
+from moso.provenance import write_provenance
+from moso.tokens.clip_tokens import ClipTokens, TokenGrids
+from moso.tokens.store import TokenStore, codebook_digest
+from moso.tokens.writer import TokenStoreWriter
+from moso.transformer.config import TransformerConfig
+from moso.transformer.model import MosoTransformer
+
+N, FRAMES, GIVEN = 11, 5, 2
+EQUAL = TokenGrids(FRAMES, (4, 4), (4, 4), (2, 2))
+UNEQUAL = TokenGrids(FRAMES, (4, 4), (2, 2), (1, 1))
+SMALL = {"embedding": 8, "hidden": 16, "mlp": 24, "heads": 2, "scene_object_blocks": 2, "motion_blocks": 2}
+FLAGS = (
+    "qk_norm", "depthwise", "temporal_depthwise", "code_embedding", "copy_bias", "motion_copy_bias",
+    "show_given_motion", "show_codes", "show_guidance_map", "show_nearest",
+)  # fmt: skip
+DEVIATIONS = {**dict.fromkeys(FLAGS, True), "positions": "learned", "activation": "relu2"}
+
+
+def build(grids: TokenGrids = EQUAL, **settings: object) -> MosoTransformer:
+    """A transformer whose branches are not zero, so that everything in it has an effect."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        codes = torch.randn(N, 6)
+        config = TransformerConfig(**{**SMALL, **settings})
+        model = MosoTransformer(config, grids, N, codes, GIVEN, GIVEN, codebook_digest(codes))
+        for parameter in model.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.eval()
+
+
+FORMS: dict[str, Callable[[], MosoTransformer]] = {
+    "paper": build,
+    "unequal grids": lambda: build(UNEQUAL),
+    "merged": lambda: build(merged_scene_object=True, **DEVIATIONS),
+    "deviations, unequal grids": lambda: build(UNEQUAL, **DEVIATIONS),
+}
+
+
+def tokens(grids: TokenGrids, clips: int, seed: int = 0) -> ClipTokens:
+    random = torch.Generator().manual_seed(seed)
+    shapes = [grids.shape(name) for name in ("scene", "object", "motion")]
+    return ClipTokens(*(torch.randint(0, N, (clips, *shape), generator=random) for shape in shapes))
+
+
+def write_store(folder: Path, grids: TokenGrids = EQUAL, train: int = 4, validation: int = 3) -> TokenStore:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        codes = torch.randn(N, 6)
+    with TokenStoreWriter(folder, grids, codes, GIVEN, GIVEN, shard_clips=4) as writer:
+        for split, count, seed in (("train", train, 1), ("validation", validation, 2)):
+            if count:
+                clips = [Clip(f"{split}_{i}", 0) for i in range(count)]
+                writer.add(clips, split, tokens(grids, count, seed), tokens(grids, count, seed + 10))
+    write_provenance(folder, format="moso.tokens", version=1, step="extract_tokens", config={}, inputs={})
+    return TokenStore.open(folder)
