@@ -97,17 +97,22 @@ def test_a_stage_tracks_its_own_sections_and_seed_and_data_set_only_where_its_co
     fields = {field.name for field in dataclasses.fields(schema)}
     tracked = STAGES[step]["params"]
     assert step in tracked
-    assert {"moso/presets/${preset}.yaml": [step]} in tracked
+    assert {"moso/presets/${preset}.yaml": ["base", step]} in tracked
+    assert {"moso/presets/paper.yaml": [step]} in tracked
     assert ("seed" in tracked) == ("seed" in fields)
     assert ("dataset" in tracked) == bool({"spec", "data_set"} & fields)
-    assert set(listed(tracked)) <= {step, "seed", "dataset", "moso/presets/${preset}.yaml"}
+    files = {"moso/presets/${preset}.yaml", "moso/presets/paper.yaml"}
+    assert set(listed(tracked)) <= {step, "seed", "dataset"} | files
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_has_a_section_for_every_step_and_no_base(preset: Path) -> None:
-    """DVC compares a stage's section in this one file: a missing one is an error there, an inherited one invisible."""
+def test_every_preset_has_a_section_for_every_step_and_no_base_but_paper(preset: Path) -> None:
+    """DVC compares a stage's section of two files: the preset's and paper's. One missing there is an error of DVC's,
+    one inherited from a third file would change unseen."""
     content = yaml.safe_load(preset.read_text())
-    assert "base" not in content
+    base = content.pop("base")
+    assert base in (None, "paper")
+    assert preset.stem != "paper" or base is None
     assert set(content) == set(STEPS)
 
 
