@@ -1,8 +1,8 @@
 """The merge module (Eqs. 3 to 8): motion decides, place by place, how much of the scene and how much of the object a
 frame shows.
 
-B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors 8, 16, 32, each twice
-the last; as in the released code there are
+B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors
+8, 16, 32, each twice the last; as in the released code there are
 three scales, each half of the last, for any factors: a component is brought down to a coarser scale by stride-2
 layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
 """

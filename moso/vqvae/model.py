@@ -188,15 +188,10 @@ def load_vqvae(folder: Path, device: torch.device | str = "cpu") -> VQVAE:
         if not (folder / name).is_file():
             raise FormatError(f"{folder}: no {name}; this is no folder of the step 'train_vqvae'")
     config = build(VQVAEConfig, json.loads((folder / CONFIG).read_text()), "model")
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # start values that are overwritten at once
         model = VQVAE(config)
-    state = load_file(folder / WEIGHTS)
-    model.to_empty(device="cpu")
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         raise FormatError(f"{folder / WEIGHTS} does not fit {CONFIG}: {error}") from None
-    for name, buffer in model.named_buffers():
-        if name not in state:  # statistics of a step in progress: empty
-            buffer.zero_()
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

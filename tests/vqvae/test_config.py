@@ -15,10 +15,11 @@ from moso.vqvae.model import VQVAE
 from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 from moso.vqvae.quantizer import CodebookConfig
 
-# Parameters in all, and tokens of a clip. At width 256 the released code counts 54.6M for BAIR and 59.3M for KTH 64: ours has 1.5M less in
-# both, a difference that does not depend on T and so lies neither in the temporal projections nor in what they feed. All that our sources
-# say of the encoders, the merge module and the residual stacks is built to their sizes; of the upsample layers they name only "transposed
-# convolutions, stride 2": two at full width and an output convolution behind them would make up the difference, ours end in RGB.
+# Parameters in all, and tokens of a clip. At width 256 the released code counts 54.6M for BAIR and 59.3M for KTH 64: ours
+# has 1.5M less in both. The difference does not depend on T, so it does not lie in the temporal projections. Encoders,
+# merge module and residual stacks are built to the sizes that our sources give; of the upsample layers they say no more
+# than "transposed convolutions, stride 2": layers at full width with an output convolution behind them would make up for
+# it, ours end in RGB.
 PRESETS = {
     "ucf101_256": (58_571_779, 2304),
     "ucf101_256_prediction": (58_571_779, 2304),
@@ -100,7 +101,10 @@ def test_given_frames_outside_the_clip_are_refused(small, given):
         ({"scene_factor": 4}, r"object_factor = 2: .*ordered scene <= object <= motion.*4 or more would fit"),
         ({"object_factor": 8}, r"motion_factor = 4: .*object_factor is 8; 8 or more would fit"),
         ({"height": 20}, r"height = 20: must be a multiple of 8 .*merge module.*; 16 or 24 would fit"),
-        ({"width": 40, "motion_factor": 16}, r"width = 40: must be a multiple of 16 \(motion_factor.*32 or 48 would fit"),
+        (
+            {"width": 40, "motion_factor": 16},
+            r"width = 40: must be a multiple of 16 \(motion_factor.*32 or 48 would fit",
+        ),
         ({"height": 4}, r"height = 4: must be a multiple of 8 .*; 8 would fit"),
         ({"attention_heads": 3}, r"attention_heads = 3: must divide channels = 8; one of \[1, 2, 4, 8\]"),
         ({"channels": 6, "attention_heads": 1}, r"channels = 6: .*multiple of norm_group = 4; 4 would fit"),

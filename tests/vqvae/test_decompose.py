@@ -13,7 +13,7 @@ def test_scene_plus_object_is_the_frame_exactly(video):
 
 
 def test_a_pixel_is_object_where_its_largest_change_lies_between_the_thresholds():
-    """One pixel a case: red before and after, change 0.5, 0.05, 0.125 (the threshold itself), 0.95; green and blue at rest."""
+    """One pixel a case: red changes by 0.5, 0.05, 0.125 (the threshold itself), 0.95; green and blue are at rest."""
     red = torch.tensor([[0.2, 0.2, 0.0, 0.0], [0.7, 0.25, 0.125, 0.95]])
     frames = torch.stack([red, torch.full_like(red, 0.3), torch.full_like(red, 0.6)], dim=1)[None, :, :, None]
     parts = decompose(frames, low=0.125, high=0.9)
@@ -43,7 +43,14 @@ def test_no_part_of_a_frame_depends_on_a_later_one(video):
 def test_the_pseudo_clip_repeats_the_last_given_frame(video):
     frames = video(4)
     pseudo = pseudo_clip(frames, 2)
-    assert [int(f) for f in (pseudo[0, :, None] == frames[0, None, :]).flatten(2).all(-1).int().argmax(1)] == [0, 1, 1, 1, 1, 1]
+    assert [int(f) for f in (pseudo[0, :, None] == frames[0, None, :]).flatten(2).all(-1).int().argmax(1)] == [
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]
     assert torch.equal(pseudo_clip(frames, 6), frames)
 
 

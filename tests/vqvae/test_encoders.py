@@ -68,7 +68,9 @@ def test_all_pools_are_encoded_alike(build, video):
     model, motion = build(), video(0) - 0.5
     swapped = motion[:, [4, 5, 0, 1, 2, 3]]
     with torch.no_grad():
-        assert torch.allclose(model.motion_encoder(motion)[:, [4, 5, 0, 1, 2, 3]], model.motion_encoder(swapped), atol=1e-6)
+        assert torch.allclose(
+            model.motion_encoder(motion)[:, [4, 5, 0, 1, 2, 3]], model.motion_encoder(swapped), atol=1e-6
+        )
 
 
 def test_the_scene_sees_every_frame_and_their_order(build, video):

@@ -117,7 +117,7 @@ def test_the_first_update_is_debiased():
 
 
 def test_smoothing_slows_an_entry_by_its_share():
-    """weight 1, decay 0.5, uses 1 and 3 stay 1 and 3 (total 4); smoothing 1: (1 + 1) / (4 + 2) x 4 = 4/3, (3 + 1) / 6 x 4 = 8/3.
+    """decay 0.5, uses 1 and 3 stay so (total 4); smoothed by 1: (1 + 1) / (4 + 2) x 4 = 4/3, (3 + 1) / 6 x 4 = 8/3.
 
     Entry 0 sees 2 once: 0 + 0.5 / (4/3) x 2 = 0.75. Entry 1 sees 1 three times: 0 + 0.5 / (8/3) x 3 = 0.5625.
     """
