@@ -99,16 +99,16 @@ class TrainingConfig:
         _share("ema_decay", self.ema_decay)
 
 
-def _at_least(field: str, value: float | int, least: float | int) -> None:
+def _at_least(field: str, value: float, least: float) -> None:
     if not value >= least:
         raise ConfigError(field, value, f"must be at least {least}")
 
 
-def _above(field: str, value: float | int, bound: float | int) -> None:
+def _above(field: str, value: float, bound: float) -> None:
     if not value > bound:
         raise ConfigError(field, value, f"must be above {bound}")
 
 
-def _share(field: str, value: float | int) -> None:
+def _share(field: str, value: float) -> None:
     if not 0 <= value < 1:
         raise ConfigError(field, value, "must lie in [0, 1)")
