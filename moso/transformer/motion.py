@@ -14,7 +14,7 @@ from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
 from moso.transformer.embedding import Positions, Vocabulary, look_up
 from moso.transformer.layers import FactorisedBlock
-from moso.transformer.scene_object import Guidance, towards
+from moso.transformer.scene_object import Guidance, copying, towards
 
 
 class MotionTransformer(nn.Module):
@@ -28,7 +28,7 @@ class MotionTransformer(nn.Module):
         self.blocks = nn.ModuleList(FactorisedBlock(config) for _ in range(config.motion_blocks))
         self.norm = nn.LayerNorm(config.hidden)
         self.ages = nn.Embedding(grids.frames, config.hidden) if config.show_nearest else None
-        self.copy = nn.Linear(config.hidden, 1) if config.motion_copy_bias else None
+        self.copy = copying(config) if config.motion_copy_bias else None
 
     def forward(
         self,

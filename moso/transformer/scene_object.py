@@ -7,6 +7,7 @@ object, h w token grid (s scene, o object, m motion), g frames whose motion toke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from einops import rearrange, repeat
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from moso.errors import ConfigError
 from moso.tokens.clip_tokens import TokenGrids
+from moso.training.optimizer import mark_for
 from moso.transformer.config import TransformerConfig
 from moso.transformer.embedding import Positions, Vocabulary, look_up
 from moso.transformer.layers import Block, Pointwise
@@ -59,7 +61,7 @@ class SceneObjectTransformer(nn.Module):
         # Summed embeddings of a scene and an object token must not commute, and one position must answer two questions.
         self.as_object = Pointwise(config.hidden, config.hidden, bias=False) if self.merged else None
         self.answers = Pointwise(config.hidden, 2 * config.hidden) if self.merged else None
-        self.copy = nn.ModuleList(nn.Linear(config.hidden, 1) for _ in range(2)) if config.copy_bias else None
+        self.copy = nn.ModuleList(copying(config) for _ in range(2)) if config.copy_bias else None
         self.given = Pointwise(given_motion_frames * config.hidden, config.hidden) if config.show_given_motion else None
 
     def embed(
@@ -125,6 +127,13 @@ class SceneObjectTransformer(nn.Module):
             x = block(x, self.token_grids)
         at_tokens, at_queries = self.norm(x).split([tokens.shape[1], queries.shape[1]], dim=1)
         return at_queries, at_tokens
+
+
+def copying(config: TransformerConfig) -> nn.Linear:
+    """The learned, place-dependent part of a bias towards copying: one number from a position's features."""
+    layer = nn.Linear(config.hidden, 1)
+    mark_for(cast(nn.Parameter, layer.weight), "adamw")  # a vector
+    return layer
 
 
 def towards(

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -128,19 +130,18 @@ def test_without_validation_clips_there_are_no_figures(tmp_path):
     assert _objective(write_store(tmp_path, validation=0)).validate(0) == {}
 
 
-@pytest.mark.parametrize("settings", [{}, {"merged_scene_object": True, **DEVIATIONS}])
-def test_a_small_model_learns_a_small_store_by_heart(store, settings):
+@pytest.mark.parametrize(("steps", "settings"), [(150, {}), (40, {"merged_scene_object": True, **DEVIATIONS})])
+def test_a_small_model_learns_a_small_store_by_heart(store, steps, settings):
     torch.manual_seed(0)
     model = build(dropout=0.0, **{"hidden": 32, "mlp": 64, **settings}).train()
     objective = _objective(store, model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0)
-    for step in range(150):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0)
+    for step in range(steps):
         samples = [Sample(step * 4 + i, step, i) for i in range(4)]
         total, figures = objective.loss(objective.prepare(samples), samples, step)
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    assert (
-        max(figures[f"{name}_loss"].item() for name in ("scene", "object", "motion")) < 0.05
-    )  # untrained: ln 11 = 2.4
+    worst = max(figures[f"{name}_loss"].item() for name in ("scene", "object", "motion"))
+    assert worst < math.log(N) / 8  # log N: what a model that has learnt nothing reaches
