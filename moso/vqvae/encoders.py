@@ -28,7 +28,7 @@ def stem_channels(config: VQVAEConfig, factor: int) -> list[int]:
 
 def position_embedding(*shape: int) -> nn.Parameter:
     """A learned embedding of positions, small at the start."""
-    return nn.Parameter(torch.randn(*shape) * POSITION_SCALE)
+    return nn.Parameter(torch.empty(*shape).normal_(std=POSITION_SCALE))
 
 
 class StillEncoder(nn.Module):

@@ -94,7 +94,7 @@ class Quantizer(nn.Module):
 
     def __init__(self, size: int, dimension: int) -> None:
         super().__init__()
-        self.register_buffer("codebook", torch.randn(size, dimension) / dimension**0.5)
+        self.register_buffer("codebook", torch.empty(size, dimension).normal_(std=dimension**-0.5))
         self.register_buffer("use", torch.zeros(size))
         self.register_buffer("weight", torch.zeros(()))
         # statistics of the step in progress: no state, they are empty between steps

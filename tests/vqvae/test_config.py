@@ -15,11 +15,11 @@ from moso.vqvae.model import VQVAE
 from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 from moso.vqvae.quantizer import CodebookConfig
 
-# Parameters in all, and tokens of a clip. At width 256 the released code counts 54.6M for BAIR and 59.3M for KTH 64: ours
-# has 1.5M less in both. The difference does not depend on T, so it does not lie in the temporal projections. Encoders,
-# merge module and residual stacks are built to the sizes that our sources give; of the upsample layers they say no more
-# than "transposed convolutions, stride 2": layers at full width with an output convolution behind them would make up for
-# it, ours end in RGB.
+# Parameters in all, and tokens of a clip. At width 256 the released code counts 54.6M for BAIR and 59.3M for KTH 64:
+# ours has 1.5M less in both. The difference does not depend on T, so it does not lie in the temporal projections.
+# Encoders, merge module and residual stacks are built to the sizes that our sources give; of the upsample layers they
+# say no more than "transposed convolutions, stride 2": layers at full width with an output convolution behind them
+# would make up for it, ours end in RGB.
 PRESETS = {
     "ucf101_256": (58_571_779, 2304),
     "ucf101_256_prediction": (58_571_779, 2304),

@@ -1,4 +1,4 @@
-"""No conditioning token may depend on a frame after K; the same checks catch a central difference and a norm over time."""
+"""No conditioning token depends on a frame after K; the same checks catch a central difference and a norm over time."""
 
 import numpy as np
 import pytest
