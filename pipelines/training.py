@@ -3,6 +3,7 @@
 No `from __future__ import annotations` here: kfp reads a pipeline's annotations as objects.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from components.promote import component as promote_component
 from components.train_transformer import component as train_transformer_component
 from components.train_vqvae import component as train_vqvae_component
 from moso.config import to_dict
+from moso.errors import ConfigError
 
 NAME = "moso-training"
 
@@ -57,4 +59,23 @@ def arguments(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any]:
         params: the content of params.yaml.
         specs: folder of <dataset>.yaml files.
     """
-    return {step: to_dict(config) for step, config in resolve_all(params, specs).items()}
+    return {step: _without_none(config, step) for step, config in resolve_all(params, specs).items()}
+
+
+def _without_none(config: Any, at: str) -> dict[str, Any]:
+    """Plain data of a config dataclass without its Nones, which Kubeflow's parameters cannot carry.
+
+    Raises:
+        ConfigError: a None that the schema's default would not bring back.
+    """
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is None:
+            if field.default is not None:
+                raise ConfigError(f"{at}.{field.name}", None, "Kubeflow cannot carry it", "leave the setting out")
+        elif dataclasses.is_dataclass(value):
+            values[field.name] = _without_none(value, f"{at}.{field.name}")
+        else:
+            values[field.name] = to_dict(value)
+    return values

@@ -1,0 +1,1 @@
+"""The step evaluate: figures, baselines and the report page."""

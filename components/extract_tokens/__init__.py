@@ -1,0 +1,1 @@
+"""The step extract_tokens: frames and Stage I -> token store."""

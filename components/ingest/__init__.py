@@ -1,0 +1,1 @@
+"""The step ingest: raw recordings -> episodes with a manifest."""

@@ -1,0 +1,1 @@
+"""The step preprocess: episodes -> frame cache."""

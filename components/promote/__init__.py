@@ -1,0 +1,1 @@
+"""The step promote: the model into the registry."""

@@ -1,0 +1,1 @@
+"""The step train_transformer: token store -> Stage II."""

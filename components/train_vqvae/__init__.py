@@ -1,0 +1,1 @@
+"""The step train_vqvae: frame cache -> Stage I."""

@@ -90,6 +90,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     environment |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     clone = Clone(folder, environment)
     clone.set("preset", "tiny")
+    clone.run("git", "add", "--all")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    clone.run("git", *identity, "commit", "-q", "--allow-empty", "--no-verify", "-m", "what is tested")
     return clone
 
 

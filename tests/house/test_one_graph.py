@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from google.protobuf.json_format import MessageToDict
+from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 
-from components.config import COMMON, STEPS, load_params
+from components.config import COMMON, STEPS, load_params, resolve_all
+from moso.config import build
 from pipelines.cli import COMPILED, compiled
+from pipelines.training import arguments
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -135,3 +139,12 @@ def test_every_component_takes_its_image_from_one_place_and_installs_nothing() -
     for executor in executors.values():
         assert executor["container"]["image"] == STEP
         assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_what_kubeflow_is_given_builds_the_same_configs() -> None:
+    """Its parameters carry no None and turn whole numbers into floats; the steps must see no difference."""
+    params = {**load_params(ROOT / "params.yaml"), "preset": "tiny"}
+    configs = resolve_all(params, ROOT / "data" / "specs")
+    for step, values in arguments(params, ROOT / "data" / "specs").items():
+        received = MessageToDict(to_protobuf_value(values))
+        assert build(type(configs[step]), received, step) == configs[step]
