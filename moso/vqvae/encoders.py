@@ -55,9 +55,16 @@ class StillEncoder(nn.Module):
         self.to_code = nn.Conv2d(channels, config.code_dimension, 1)
 
     def forward(self, video: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B D h w"]:
-        x = self.stem(fold(video))
-        # (B, h, w, T, C): channels stay innermost, so that the joined tensor is channels_last without a further copy
-        x = x.unflatten(0, (-1, self.frames)).permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)
+        return self.join(self.frame_features(video))
+
+    def frame_features(self, video: Float[Tensor, "B n C H W"]) -> Float[Tensor, "B n F h w"]:
+        """Features of each frame by itself: of a frame that occurs twice they are needed once."""
+        return self.stem(fold(video)).unflatten(0, video.shape[:2])
+
+    def join(self, features: Float[Tensor, "B T F h w"]) -> Float[Tensor, "B D h w"]:
+        """The clip's one grid from the features of its T frames."""
+        # (B, h, w, T, F): channels stay innermost, so that the joined tensor is channels_last without a further copy
+        x = features.permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)
         x = F.gelu(self.compress_norm(self.compress(x)))
         if self.positions is not None:
             x = x + self.positions

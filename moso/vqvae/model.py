@@ -24,7 +24,7 @@ from moso.provenance import write_json
 from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.decoder import Decoder
-from moso.vqvae.decompose import difference
+from moso.vqvae.decompose import difference, pseudo_clip
 from moso.vqvae.encoders import MotionEncoder, StillEncoder
 from moso.vqvae.quantizer import Quantizer, nearest
 
@@ -125,15 +125,27 @@ class VQVAE(nn.Module):
         Raises:
             ConfigError: frames of another number or size than the model's.
         """
-        scene, object = self.encode_still(frames)
-        return ClipTokens(scene, object, self.quantizer.search(self.motion_encoder(difference(frames))))
+        self._check(frames)
+        features = self.features(frames, frames, difference(frames))
+        return ClipTokens(*(self.quantizer.search(z) for z in features))
 
     @torch.no_grad()
-    def encode_still(self, frames: Float[Tensor, "B T C H W"]) -> tuple[Int[Tensor, "B hs ws"], Int[Tensor, "B ho wo"]]:
-        """Scene and object tokens of whole clips, without the motion encoder's work: what is needed of a pseudo
-        clip."""
+    def encode_with_pseudo(self, frames: Float[Tensor, "B T C H W"], given_frames: int) -> tuple[ClipTokens, ClipTokens]:
+        """Tokens of whole clips and of their pseudo clips (Eq. 10), the latter with the clips' own motion tokens, of
+        which the given ones hold (Eq. 12).
+
+        The same tokens as `encode(pseudo_clip(frames, given_frames))` gives, for less than half of its work: a pseudo
+        clip's frames are the clip's, and the motion encoder is not asked.
+        """
         self._check(frames)
-        return self.quantizer.search(self.scene_encoder(frames)), self.quantizer.search(self.object_encoder(frames))
+        still = []
+        for encoder in (self.scene_encoder, self.object_encoder):
+            features = encoder.frame_features(frames)
+            joined = (encoder.join(features), encoder.join(pseudo_clip(features, given_frames)))
+            still.append([self.quantizer.search(z) for z in joined])
+        (scene, pseudo_scene), (object, pseudo_object) = still
+        motion = self.quantizer.search(self.motion_encoder(difference(frames)))
+        return ClipTokens(scene, object, motion), ClipTokens(pseudo_scene, pseudo_object, motion)
 
     @torch.no_grad()
     def decode(

@@ -293,7 +293,7 @@ class VQVAEObjective:
                 used[quantised.found] = True
             still = codes._replace(motion=codes.motion[:, :1])
             for i, part in enumerate((codes, still)):
-                sums[i] += psnr(model.decoder(*part), frames).mean(1).sum()
+                sums[i] += psnr(model.decoder(*part).expand_as(frames), frames).mean(1).sum()
         return sums, used
 
     @torch.no_grad()
