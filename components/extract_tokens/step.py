@@ -30,7 +30,6 @@ from moso.tokens.writer import TokenStoreWriter
 from moso.training.random import generator
 from moso.training.work import WorkFolder, run_identity, work_key
 from moso.vqvae.config import given_motion_frames
-from moso.vqvae.decompose import pseudo_clip
 from moso.vqvae.model import FORMAT as VQVAE_FORMAT
 from moso.vqvae.model import VERSION as VQVAE_VERSION
 from moso.vqvae.model import VQVAE, load_vqvae
@@ -123,12 +122,10 @@ def encode(model: VQVAE, frames: UInt8[Tensor, "B T H W 3"], given_frames: int) 
         ConfigError: frames of another size than the model's.
     """
     clips = to_float(frames.to(model.codebook.device))
-    target = model.encode(clips)
     if given_frames:
-        scene, object = model.encode_still(pseudo_clip(clips, given_frames))
-    else:
-        scene, object = torch.zeros_like(target.scene), torch.zeros_like(target.object)
-    return target, ClipTokens(scene, object, target.motion)
+        return model.encode_with_pseudo(clips, given_frames)
+    target = model.encode(clips)
+    return target, ClipTokens(torch.zeros_like(target.scene), torch.zeros_like(target.object), target.motion)
 
 
 def _write_store(config: Config, model: VQVAE, cache: FrameCache, folder: Path, context: Context) -> None:
