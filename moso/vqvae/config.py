@@ -8,8 +8,6 @@ same fields: there is no second network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
 from moso.errors import ConfigError
 
 SCALES = 3
@@ -74,8 +72,6 @@ class VQVAEConfig:
     positions: bool = False
     """Learned position embeddings in the encoders and on the merged feature. Deviation (embedded run): the paper has
     none in Stage I."""
-    merge: Literal["module"] = "module"
-    """How scene and object become one feature: Eqs. 3 to 8. The plain sum of Table 6 comes with the ablations."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -130,7 +130,9 @@ class VQVAE(nn.Module):
         return ClipTokens(*(self.quantizer.search(z) for z in features))
 
     @torch.no_grad()
-    def encode_with_pseudo(self, frames: Float[Tensor, "B T C H W"], given_frames: int) -> tuple[ClipTokens, ClipTokens]:
+    def encode_with_pseudo(
+        self, frames: Float[Tensor, "B T C H W"], given_frames: int
+    ) -> tuple[ClipTokens, ClipTokens]:
         """Tokens of whole clips and of their pseudo clips (Eq. 10), the latter with the clips' own motion tokens, of
         which the given ones hold (Eq. 12).
 
