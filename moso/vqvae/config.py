@@ -8,6 +8,7 @@ same fields: there is no second network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from moso.errors import ConfigError
 
 SCALES = 3
