@@ -14,10 +14,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import numpy as np
+import torch
 
+from moso import __version__
 from moso.config import to_dict
 from moso.errors import ConfigError
 from moso.evaluation.comparison import CLIP_RULE, Comparison, compare, select_clips
@@ -226,9 +229,18 @@ def _page(
             ],
             usage=counts,
             not_computed=NOT_COMPUTED,
-            provenance={**tags, **{f"digest of {name}": digest for name, digest in digests.items()}},
+            provenance=_provenance(tags, digests),
         )
     )
+
+
+def _provenance(tags: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "Git commit": tags["git_commit"],
+        "Versions": f"moso {__version__}, torch {torch.__version__}, numpy {np.__version__}, Python {python_version()}",
+        **{f"Digest: {name}": tags[name] for name in ("code", "model", "report")},
+        **{f"Digest: input {name}": digest for name, digest in digests.items()},
+    }
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -48,7 +48,7 @@ def test_margins_are_the_paired_bootstrap_of_the_per_clip_rows(report, metrics):
     rows = pd.read_parquet(report / "per_clip.parquet").pivot(index="clip_id", columns="method", values="psnr")
     episodes = [name.split("@")[0] for name in rows.index]
     for baseline in ("repeat_last", "hedge"):
-        expected = paired_bootstrap(rows["prediction"], rows[baseline], episodes, resamples=200)
+        expected = paired_bootstrap(rows["prediction"].to_numpy(), rows[baseline].to_numpy(), episodes, resamples=200)
         found = metrics["margins"][f"over_{baseline}"]["psnr"]
         assert found == pytest.approx({"mean": expected.mean, "low": expected.low, "high": expected.high})
         assert found["mean"] == pytest.approx(metrics["prediction"]["psnr"] - metrics[baseline]["psnr"])

@@ -46,8 +46,8 @@ button:hover { border-color: var(--mark); }
 .film { padding: 0.8rem 1rem 1rem; }
 .film header { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; align-items: baseline; }
 .film .figures { color: var(--soft); font-size: 0.88rem; font-variant-numeric: tabular-nums; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, var(--w)); gap: 0.6rem 0.6rem;
-  margin: 0.6rem 0 0.5rem; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, var(--w)); gap: 0.6rem;
+  margin: 0.6rem 0 0.5rem; max-width: calc(4 * var(--w) + 1.8rem); }
 .panel { margin: 0; width: var(--w); }
 .panel figcaption { font-size: 0.82rem; color: var(--soft); line-height: 1.3; margin-top: 0.2rem; }
 .view { width: var(--w); height: var(--h); border-radius: 3px; background-image: var(--sheet);
@@ -68,7 +68,7 @@ th { font-weight: 600; } thead th { color: var(--soft); font-size: 0.88rem; }
 th:first-child, td.text { text-align: left; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; }
 tr.ours th, tr.ours td { background: color-mix(in srgb, var(--mark) 9%, transparent); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem;
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 1rem;
   margin: 0.75rem 0; }
 .chart { margin: 0; padding: 0.8rem 1rem; min-width: 0; }
 .chart figcaption { font-weight: 600; margin-bottom: 0.3rem; }

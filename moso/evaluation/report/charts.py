@@ -10,7 +10,7 @@ from moso.evaluation.report.markup import Markup, tag
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 42
-MOST_DOTS = 40
+MOST_DOTS = 16
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ GROUPS = (
         "loss and its terms",
         "loss",
         True,
-        re.compile(r"(validation_)?(loss|l1|l2|ssim|commitment|\w+_loss|\w+_cross_entropy)"),
+        re.compile(r"(validation_)?(loss|l1|l2|dissimilarity|commitment|\w+_loss|\w+_cross_entropy)"),
     ),
     ("reconstruction in training", "PSNR (dB)", False, re.compile(r"(validation_)?psnr(_frozen)?")),
     ("accuracy", "share of tokens", False, re.compile(r"(validation_)?\w*accuracy")),

@@ -29,7 +29,8 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup(f"<{name}{given}>" if name in VOID and not children else f"<{name}{given}>{join(children)}</{name}>")
+    # The slash matters to SVG's elements, which would nest without it; HTML's own ignore it.
+    return Markup(f"<{name}{given}/>" if name in VOID and not children else f"<{name}{given}>{join(children)}</{name}>")
 
 
 def join(children: object) -> Markup:

@@ -45,12 +45,16 @@ class _Show(Protocol):
 
 def decibels(value: float, sign: bool = False) -> str:
     """19.334 -> '19.33 dB'."""
-    return f"{value:{'+' if sign else ''}.2f}\u00a0dB"
+    return _minus(f"{value:{'+' if sign else ''}.2f}\u00a0dB")
 
 
 def fraction(value: float, sign: bool = False) -> str:
     """0.75555 -> '0.7556'."""
-    return f"{value:{'+' if sign else ''}.4f}"
+    return _minus(f"{value:{'+' if sign else ''}.4f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\u2212")
 
 
 SHOW: tuple[tuple[str, str, _Show], ...] = (("psnr", "PSNR", decibels), ("ssim", "SSIM", fraction))
@@ -88,7 +92,7 @@ def tiles(e: Evaluation) -> Markup:
         values, margin = e.comparison.values[metric], e.intervals["repeat_last"][metric]
         ceiling = f"ceiling (reconstruction) {show(values['reconstruction'].mean())}"
         made.append(_tile(f"{name} of the prediction", show(values["prediction"].mean()), ceiling))
-        made.append(_tile(f"{name} over repeating the last frame", *_margin(margin, show, "95% interval ")))
+        made.append(_tile(f"{name} above repeating the last frame", *_margin(margin, show, "95% interval ")))
     return tag("div", made, class_="tiles")
 
 
