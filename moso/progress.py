@@ -26,7 +26,9 @@ class Progress:
     Use as a context manager. `advance` says how much was done and may carry a few figures to show.
     """
 
-    def __init__(self, title: str, total: int, unit: str = "it", *, done: int = 0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str = "it", *, done: int = 0, stream: TextIO | None = None
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = done
         self._stream = stream or sys.stderr
@@ -58,7 +60,9 @@ class Progress:
         elapsed = max(now - self._start, 1e-9)
         rate = (self.done - self._first) / elapsed
         share = self.done / self.total if self.total else 1.0
-        remaining = f"{clock((self.total - self.done) / rate)} left" if rate > 0 and not last else f"{clock(elapsed)} taken"
+        remaining = (
+            f"{clock((self.total - self.done) / rate)} left" if rate > 0 and not last else f"{clock(elapsed)} taken"
+        )
         pace = f"{rate:.1f} {self.unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{self.unit}"
         text = f"{self.title} {share:4.0%} {self.done}/{self.total} {pace} {remaining}"
         text += f"  {self._note}" if self._note else ""

@@ -69,7 +69,9 @@ def git_commit() -> str:
     root = Path(__file__).parent.parent
     try:
         head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "-C", str(root), "diff", "--quiet", "HEAD", "--", "moso", "components"], check=False)
+        dirty = subprocess.run(
+            ["git", "-C", str(root), "diff", "--quiet", "HEAD", "--", "moso", "components"], check=False
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if dirty.returncode else "")
@@ -87,7 +89,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_provenance(
-    folder: Path, *, format: str, version: int, step: str, config: Any, inputs: Mapping[str, str], digest: str | None = None
+    folder: Path,
+    *,
+    format: str,
+    version: int,
+    step: str,
+    config: Any,
+    inputs: Mapping[str, str],
+    digest: str | None = None,
 ) -> dict[str, Any]:
     """Write `folder`/provenance.json and return its content.
 

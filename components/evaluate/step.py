@@ -7,6 +7,7 @@ left alone.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -142,14 +143,17 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         (folder / "predictions.npy").unlink()
 
         intervals = margins(comparison, seed=config.sample_seed, resamples=config.resamples)
-        metrics = summarise(comparison, protocol, intervals, model_digest=model.digest)
+        metrics = summarise(
+            comparison, protocol, intervals, model_digest=model.digest, sampling=config.sampling or model.sampling
+        )
         write_json(folder / "metrics.json", metrics)
         comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
         comparison.per_frame().to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
         np.save(folder / "example.npy", clips.batch([0]).numpy()[:, : model.given_frames], allow_pickle=False)
         # The report's identity are its figures: the page shows the commit, and would differ where nothing else does.
         digest = digest_folder(folder)
-        page = _page(inputs, usage(store), comparison, intervals, protocol, films, {**tags, "report": digest}, digests)
+        tags = {**tags, "report": digest, "sampling": json.dumps(metrics["sampling"])}
+        page = _page(inputs, usage(store), comparison, intervals, protocol, films, tags, digests)
         (folder / "index.html").write_text(page, encoding="utf-8")
         write_provenance(
             folder, format=FORMAT, version=VERSION, step="evaluate", config=config, inputs=digests, digest=digest
@@ -184,7 +188,6 @@ def _protocol(config: Config, model: Model, clips: Clips) -> Protocol:
         predicted_frames=model.predicted_frames,
         samples_per_video=1,
         seed=config.sample_seed,
-        sampling=to_dict(config.sampling or model.sampling),
     )
 
 
@@ -237,6 +240,7 @@ def _page(
 def _provenance(tags: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, str]:
     return {
         "Git commit": tags["git_commit"],
+        "Sampling": tags["sampling"],
         "Versions": f"moso {__version__}, torch {torch.__version__}, numpy {np.__version__}, Python {python_version()}",
         **{f"Digest: {name}": tags[name] for name in ("code", "model", "report")},
         **{f"Digest: input {name}": digest for name, digest in digests.items()},
@@ -247,7 +251,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Dotted name -> figure."""
     found: dict[str, float] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and key != "protocol":
+        if isinstance(value, Mapping) and key not in ("protocol", "sampling"):
             found |= _leaves(value, f"{prefix}{key}.")
         elif isinstance(value, float) and math.isfinite(value):
             found[prefix + key] = value

@@ -183,7 +183,8 @@ def compare(
                 "repeat_last": repeat_last(given, len(predicted)),
                 "hedge": hedge(given, len(predicted), mean_image),
                 "reconstruction": model.decode(tokens, predicted),
-                "motion_frozen": model.decode(freeze_motion(tokens), predicted),
+                # blind to time (Eqs. 3-8): with one frame's motion tokens everywhere, all frames are one
+                "motion_frozen": model.decode(freeze_motion(tokens), [0]).repeat(len(predicted), axis=1),
             }
             truth = unit_range(torch.from_numpy(whole[:, given_frames:]))
             for method, video in videos.items():

@@ -1,7 +1,8 @@
 """What was measured, exactly: figures of two protocols are never compared.
 
 A figure without its protocol says little: the number of given frames, whether they count, the clips, the samples a
-video and the metric's convention each move it by decibels. The digest names all of it in one word.
+video and the metric's convention each move it by decibels. The digest names all of it in one word. Sampling
+steps and temperatures are no part of it: they belong to the model, and a candidate may be better by sampling better.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +37,6 @@ class Protocol:
         given_frames_count: whether the given frames enter the figures.
         samples_per_video: predictions drawn a clip.
         seed: that the sampling seeds derive from.
-        sampling: the sampling settings, plain data.
         metrics: metric -> its convention and unit.
     """
 
@@ -54,7 +53,6 @@ class Protocol:
     predicted_frames: int
     samples_per_video: int
     seed: int
-    sampling: Mapping[str, Any]
     given_frames_count: bool = False
     metrics: Mapping[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
 

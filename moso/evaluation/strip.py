@@ -93,14 +93,14 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=1, help="enlarge pixels by")
     asked = parser.parse_args()
     model, cache = Model.load(asked.model), FrameCache.open(asked.frames)
-    protocol = json.loads((asked.report / "metrics.json").read_text())["protocol"]
+    metrics = json.loads((asked.report / "metrics.json").read_text())
     clips = middle_clips(asked.report, asked.clips)
     truth = Clips(cache, clips, model.clip_frames).batch(range(len(clips))).numpy()
     given = truth[:, : model.given_frames]
     predicted = model.predict(
         given,
-        seed=[sampling_seed(protocol["seed"], clip) for clip in clips],
-        sampling=build(SamplingConfig, protocol["sampling"]),
+        seed=[sampling_seed(metrics["protocol"]["seed"], clip) for clip in clips],
+        sampling=build(SamplingConfig, metrics["sampling"]),
     )
     prediction_strip(
         truth, np.concatenate([given, predicted], axis=1), model.given_frames, asked.output, scale=asked.scale

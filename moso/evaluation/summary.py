@@ -28,7 +28,12 @@ def margins(comparison: Comparison, *, seed: int, resamples: int) -> dict[str, d
 
 
 def summarise(
-    comparison: Comparison, protocol: Protocol, intervals: dict[str, dict[str, Interval]], *, model_digest: str
+    comparison: Comparison,
+    protocol: Protocol,
+    intervals: dict[str, dict[str, Interval]],
+    *,
+    model_digest: str,
+    sampling: Any,
 ) -> dict[str, Any]:
     """Plain data: method -> {"psnr" in dB, "ssim" as a fraction}, margins, protocol, digests and what is missing."""
     figures: dict[str, Any] = {
@@ -43,6 +48,7 @@ def summarise(
         "protocol": to_dict(protocol),
         "protocol_digest": protocol.digest,
         "model_digest": model_digest,
+        "sampling": to_dict(sampling),
         # A list on purpose: `dvc metrics show` leaves lists out, and a reason is no figure.
         "not_computed": [to_dict(entry) for entry in NOT_COMPUTED],
     }

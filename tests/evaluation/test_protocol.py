@@ -14,7 +14,7 @@ def protocol(**changes):
         "data_set": "sim_push", "split": "test", "clips_digest": "c0",
         "clips": 4, "episodes": 2, "clip_rule": "stride T",
         "height": 64, "width": 64, "given_frames": 2, "clip_frames": 12, "predicted_frames": 10, "samples_per_video": 1,
-        "seed": 0, "sampling": {"steps": 16},
+        "seed": 0,
     }  # fmt: skip
     return Protocol(**{**values, **changes})
 
@@ -23,7 +23,7 @@ OTHER = {
     "data_set": "bair", "split": "validation", "clips_digest": "c1",
     "clips": 5, "episodes": 3, "clip_rule": "all windows",
     "height": 32, "width": 32, "samples_per_video": 100, "seed": 1,
-    "sampling": {"steps": 8}, "given_frames_count": True,
+    "given_frames_count": True,
     "metrics": {"psnr": "joint"},
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def test_protocol_lies_beside_its_digest(metrics):
     assert metrics["protocol_digest"] == digest_json(metrics["protocol"])
     expected = {"data_set": "squares", "split": "test", "clips": 6, "episodes": 3, "given_frames": 2, "clip_frames": 4}
     assert expected.items() <= metrics["protocol"].items()
-    assert metrics["protocol"]["sampling"]["steps"] == 2  # the model's own
+    assert metrics["sampling"]["steps"] == 2  # the model's own, beside the protocol and no part of it
 
 
 def test_metrics_that_need_weights_are_named_without_a_number(report, metrics):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from moso.evaluation.report.markup import Markup, tag
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 58, 22, 14, 42
 MOST_DOTS = 16
 
 

@@ -215,7 +215,6 @@ def protocol_section(e: Evaluation) -> Markup:
         "Frames": f"{p.height} \u00d7 {p.width} pixels; {frames}",
         "Given frames count": "yes" if p.given_frames_count else "no",
         "Samples a clip": f"{p.samples_per_video}, seeds derived from {p.seed} and the clip's id",
-        "Sampling": ", ".join(f"{k} {v}" for k, v in p.sampling.items()),
         **{f"Convention: {name}": text for name, text in p.metrics.items()},
         "Digest of the clips": p.clips_digest,
         "Digest of the protocol": p.digest,
