@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 # pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help setup repro test lint compile code-deps clean
+.PHONY: help setup repro bar test lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ $(STAMP): requirements.lock pyproject.toml setup.py
 
 repro: $(STAMP)  ## the whole pipeline (dvc repro), then where to look
 	@python -m pipelines.repro
+
+bar: $(STAMP)  ## whether the last run beats the baselines with confidence
+	@python -m pipelines.bar
 
 test: $(STAMP)  ## the tests
 	@python -m pytest
