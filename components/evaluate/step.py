@@ -67,7 +67,7 @@ class Config:
     max_clips: int | None = None
     min_clips: int = 256
     min_episodes: int = 128
-    batch: int = 16
+    batch: int = 8  # measured on 2 cores: a tenth faster a clip than 16
     resamples: int = 10_000
     shown_clips: int = 12
 
