@@ -204,7 +204,8 @@ def load_transformer(
         )
     # The code vectors are a buffer among the weights; here only their shape is needed.
     size, dimension = record["codebook_size"], record["code_dimension"]
-    with torch.device("meta"):
+    # Start values that are overwritten at once; the meta device would spare them, but its first use imports half of torch.
+    with torch.random.fork_rng(devices=[]):
         model = MosoTransformer(
             build(TransformerConfig, record["model"]),
             build(TokenGrids, record["grids"]),
@@ -214,7 +215,6 @@ def load_transformer(
             record["given_motion_frames"],
             record["codebook_digest"],
         )
-    model = model.to_empty(device="cpu")
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
