@@ -204,7 +204,7 @@ def load_transformer(
         )
     # The code vectors are a buffer among the weights; here only their shape is needed.
     size, dimension = record["codebook_size"], record["code_dimension"]
-    # Start values that are overwritten at once; the meta device would spare them, but its first use imports half of torch.
+    # Start values are overwritten at once; the meta device would spare them, but its first use imports half of torch.
     with torch.random.fork_rng(devices=[]):
         model = MosoTransformer(
             build(TransformerConfig, record["model"]),
