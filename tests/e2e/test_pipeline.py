@@ -63,6 +63,18 @@ def test_a_second_run_does_nothing_and_make_says_so(finished: Clone) -> None:
     assert (finished.folder / "dvc.lock").read_bytes() == before
 
 
+def test_dvc_shows_the_report_s_figures(finished: Clone) -> None:
+    metrics = finished.read("reports/metrics.json")
+    shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
+    assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics
+    plots = json.loads(finished.run("dvc", "plots", "show", "--json").stdout)
+    assert not plots.get("errors")
+    points = plots["data"]["prediction-psnr"][0]["content"]["data"]["values"]
+    predicted = [float(point["psnr"]) for point in points if point["method"] == "prediction"]
+    assert np.mean(predicted) == pytest.approx(metrics["prediction"]["psnr"], abs=1e-4)
+    assert {"stage-1-loss", "stage-1-psnr", "stage-2-loss"} <= set(plots["data"])
+
+
 def test_promoting_the_same_model_again_changes_nothing(finished: Clone) -> None:
     before = (finished.folder / "reports" / "promotion.json").read_bytes()
     assert finished.repro("--force", "--single-item", "promote") == ["promote"]
@@ -213,3 +225,17 @@ from pathlib import Path
 from moso.adapters.mlflow_client import default_tracking_uri
 print(default_tracking_uri(Path.cwd()))
 """
+
+
+def test_another_data_set_s_outputs_never_delete_this_one_s(finished: Clone) -> None:
+    frames = finished.digest(FOLDERS["frames"])
+    spec = finished.folder / "data" / "specs" / "other.yaml"
+    spec.write_text((spec.parent / "sim_push.yaml").read_text().replace("name: sim_push", "name: other"))
+    finished.set("dataset", "other")
+    assert finished.repro("preprocess") == ["ingest", "preprocess"]
+    assert finished.digest("data/other/frames") == frames
+    assert finished.digest(FOLDERS["frames"]) == frames
+    assert (finished.folder / FOLDERS["vqvae"] / "model.safetensors").exists()
+    finished.set("dataset", "sim_push")
+    assert finished.repro() == []
+    assert finished.digest("data/other/frames") == frames
