@@ -24,6 +24,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## the environment alone: .venv, from requirements.lock
 
+# With dependency resolution: a CUDA build of torch brings libraries that the lock cannot name for every machine.
 # Done once; again when the lock file or the packaging changed.
 $(STAMP): requirements.lock pyproject.toml setup.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
@@ -35,8 +36,7 @@ $(STAMP): requirements.lock pyproject.toml setup.py
 	@"$(VENV)/bin/python" -m pip --version >/dev/null 2>&1 || "$(VENV)/bin/python" -m ensurepip --upgrade >/dev/null
 	@echo "environment: $(VENV) ($$("$(VENV)/bin/python" --version)), from requirements.lock"
 	@"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check "$(UV_PIN)"
-	# With dependency resolution: a CUDA build of torch brings libraries that the lock cannot name for every machine.
-	@"$(VENV)/bin/uv" pip install --python "$(VENV)/bin/python" -r requirements.lock
+	@"$(VENV)/bin/uv" pip install --quiet --python "$(VENV)/bin/python" -r requirements.lock
 	@"$(VENV)/bin/uv" pip install --python "$(VENV)/bin/python" --no-deps --no-build-isolation --quiet -e .
 	@touch "$(STAMP)"
 

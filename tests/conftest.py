@@ -34,5 +34,5 @@ def _check_shapes() -> None:
     install_import_hook("moso", "moso_shape_check.check")
 
 
-if os.environ.get("MOSO_TYPECHECK", "off") != "off":
+if os.environ.get("MOSO_TYPECHECK", "on") != "off":
     _check_shapes()

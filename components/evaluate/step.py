@@ -33,6 +33,7 @@ from moso.evaluation.statistics import Interval
 from moso.evaluation.summary import margins, summarise
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips, mean_image
+from moso.progress import Progress
 from moso.provenance import code_digest, digest_folder, git_commit, read_provenance, write_json, write_provenance
 from moso.step import Context, Paths
 from moso.tasks import Model
@@ -120,6 +121,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
 
     target = outputs["report"]
     target.mkdir(parents=True, exist_ok=True)
+    for left in target.glob(".partial-*"):  # of a killed run
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=target, prefix=".partial-") as name:
         folder = Path(name)
         # On disk, so that memory stays bounded; the metrics that need networks will read them again.
@@ -138,23 +141,28 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             predictions=predictions,
             stop=context.stop,
         )
-        films = _films(config, model, clips, comparison, predictions)
-        del predictions
-        (folder / "predictions.npy").unlink()
+        with Progress("report", 3, "part") as progress:
+            films = _films(config, model, clips, comparison, predictions)
+            del predictions
+            (folder / "predictions.npy").unlink()
+            progress.advance(note="pictures")
 
-        intervals = margins(comparison, seed=config.sample_seed, resamples=config.resamples)
-        metrics = summarise(
-            comparison, protocol, intervals, model_digest=model.digest, sampling=config.sampling or model.sampling
-        )
-        write_json(folder / "metrics.json", metrics)
-        comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
-        comparison.per_frame().to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
-        np.save(folder / "example.npy", clips.batch([0]).numpy()[:, : model.given_frames], allow_pickle=False)
-        # The report's identity are its figures: the page shows the commit, and would differ where nothing else does.
-        digest = digest_folder(folder)
-        tags = {**tags, "report": digest, "sampling": json.dumps(metrics["sampling"])}
-        page = _page(inputs, usage(store), comparison, intervals, protocol, films, tags, digests)
-        (folder / "index.html").write_text(page, encoding="utf-8")
+            intervals = margins(comparison, seed=config.sample_seed, resamples=config.resamples)
+            metrics = summarise(
+                comparison, protocol, intervals, model_digest=model.digest, sampling=config.sampling or model.sampling
+            )
+            write_json(folder / "metrics.json", metrics)
+            comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
+            comparison.per_frame().to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
+            np.save(folder / "example.npy", clips.batch([0]).numpy()[:, : model.given_frames], allow_pickle=False)
+            progress.advance(note="figures")
+
+            # The report's identity are its figures: the page shows the commit, and differs where nothing else does.
+            digest = digest_folder(folder)
+            tags = {**tags, "report": digest, "sampling": json.dumps(metrics["sampling"])}
+            page = _page(inputs, usage(store), comparison, intervals, protocol, films, tags, digests)
+            (folder / "index.html").write_text(page, encoding="utf-8")
+            progress.advance(note="page")
         write_provenance(
             folder, format=FORMAT, version=VERSION, step="evaluate", config=config, inputs=digests, digest=digest
         )

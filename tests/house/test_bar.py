@@ -11,6 +11,8 @@ from pipelines.bar import failures, main
 
 GOOD = {
     "protocol": {"split": "test", "clips": 264, "episodes": 132},
+    "reconstruction": {"psnr": 26.5},
+    "motion_frozen": {"psnr": 18.2},
     "margins": {
         baseline: {metric: {"mean": 0.02, "low": 0.01, "high": 0.03} for metric in ("psnr", "ssim")}
         for baseline in ("over_repeat_last", "over_hedge")
@@ -39,6 +41,12 @@ def test_fewer_clips_or_another_split_miss_it(field, value):
     metrics["protocol"][field] = value
     (reason,) = failures(metrics)
     assert str(value) in reason
+
+
+@pytest.mark.parametrize("frozen", [26.5, 24.0, math.nan])
+def test_a_reconstruction_that_needs_no_motion_misses_it(frozen):
+    (reason,) = failures({**GOOD, "motion_frozen": {"psnr": frozen}})
+    assert "motion" in reason
 
 
 def test_missing_figures_are_an_error_and_no_pass():
