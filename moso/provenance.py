@@ -52,7 +52,11 @@ def digest_folder(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Digest of the moso package's Python sources and presets: the 'code' part of a run's identity."""
+    """Digest of the moso package's Python sources, the 'code' part of a run's identity.
+
+    Not of presets, whose settings a run's resolved config holds, and not of a step's own module, which lies outside the
+    package: moso.training.work.run_identity adds that.
+    """
     root = Path(__file__).parent
     lines = [f"{p.relative_to(root).as_posix()} {digest_file(p)}\n" for p in sorted(root.rglob("*.py"))]
     return digest_bytes("".join(lines).encode())

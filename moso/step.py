@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moso.tracking import NullTracker, Tracker
+from moso.world import Solo, World
 
 
 class StopSignal:
@@ -50,6 +51,10 @@ class Context:
         tracker: where the run is recorded.
         stop: the stop signal; a step that sees it writes a checkpoint and raises StopRequested.
         device: "cpu", "cuda" …; "auto" takes a GPU where there is one.
+        world: the workers that run this step together, each in its own process with the same arguments; one by default.
+        on_checkpoint: called by the training loop on rank 0 with the folder of a checkpoint and the steps done, each
+            time one has become whole: where it is copied away or reported. The folder stays whole during the call; a
+            later checkpoint may remove it. What it raises ends the training, which then goes on from that checkpoint.
         options: adapter settings of the run that are no part of the result's identity (tracking address, registry).
     """
 
@@ -57,6 +62,8 @@ class Context:
     tracker: Tracker = field(default_factory=NullTracker)
     stop: StopSignal = field(default_factory=StopSignal)
     device: str = "auto"
+    world: World = field(default_factory=Solo)
+    on_checkpoint: Callable[[Path, int], None] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -77,7 +77,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         "frames": read_provenance(inputs["frames"], format=FRAMES_FORMAT, version=FRAMES_VERSION)["digest"],
         "vqvae": read_provenance(inputs["vqvae"], format=VQVAE_FORMAT, version=VQVAE_VERSION)["digest"],
     }
-    with WorkFolder(context.work, work_key(run_identity("extract_tokens", config, digests))) as work:
+    identity = run_identity("extract_tokens", config, digests, code=Path(__file__))
+    with WorkFolder(context.work, work_key(identity)) as work:
         model = load_vqvae(inputs["vqvae"], _device(context.device))
         cache = FrameCache.open(inputs["frames"])
         _write_store(config, model, cache, work.folder / "tokens", context)

@@ -129,6 +129,7 @@ def _simulated(config: Config, context: Context) -> tuple[Path, list[str]]:
         from moso.sim import simulate
 
         # Keyed by settings and the simulator's own code: asking for more episodes goes on with those that are there.
+        # Not by this module's: it says which seeds are wanted, and has no part in what an episode holds.
         root = context.work / digest_json({"simulation": to_dict(config.simulation), "code": _simulator_digest()})[:16]
         simulate(config.simulation, seeds, root, workers=None, progress=True, stop=context.stop)
     return root, [sim_push.source_of(seed) for seed in seeds]

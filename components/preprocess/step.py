@@ -24,7 +24,15 @@ from moso.frames.cache import FORMAT, VERSION, FrameCache, FrameCacheWriter
 from moso.frames.resize import crop_frames, resize_frames
 from moso.frames.statistics import statistics
 from moso.progress import Progress
-from moso.provenance import atomic_folder, code_digest, digest_json, read_provenance, write_json, write_provenance
+from moso.provenance import (
+    atomic_folder,
+    code_digest,
+    digest_file,
+    digest_json,
+    read_provenance,
+    write_json,
+    write_provenance,
+)
 from moso.step import Context, Paths
 
 EPISODES_FORMAT = "moso.episodes"
@@ -71,7 +79,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     episodes = inputs["episodes"]
     record = read_provenance(episodes, format=EPISODES_FORMAT, version=EPISODES_VERSION)
     digest = record["digest"]
-    key = digest_json({"config": config, "episodes": digest, "code": code_digest()})[:16]
+    code = {"code": code_digest(), "step_code": digest_file(Path(__file__))}
+    key = digest_json({"config": config, "episodes": digest, **code})[:16]
     staging = context.work / key
     staging.mkdir(parents=True, exist_ok=True)
 

@@ -10,7 +10,9 @@ The output folder `transformer`:
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -58,13 +60,16 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Train Stage II on a token store and write the output folder `transformer`.
 
+    Every worker of the context's world calls it; rank 0 alone holds the work folder and writes.
+
     Raises:
         StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
         ConfigError, MismatchError: settings that the store's tokens do not allow.
     """
     digests = {"tokens": read_provenance(inputs["tokens"], format="moso.tokens", version=1)["digest"]}
-    identity = run_identity("train_transformer", config, digests)
-    with WorkFolder(context.work, work_key(identity)) as work:
+    identity = run_identity("train_transformer", config, digests, code=Path(__file__))
+    work, first = WorkFolder(context.work, work_key(identity)), context.world.rank == 0
+    with work if first else contextlib.nullcontext():  # the other workers read it
         store = TokenStore.open(inputs["tokens"])
         model = build_model(config, store).to(_device(context.device))
         objective = TransformerObjective(
@@ -78,7 +83,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             context=context,
             title="train_transformer",
             identity=identity,
+            world=context.world,
         )
+        if not first:
+            return
         with atomic_folder(outputs["transformer"]) as folder:
             save_transformer(model, folder)
             write_json(folder / "sampling.json", config.sampling)

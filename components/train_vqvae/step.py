@@ -9,7 +9,9 @@ The output folder `vqvae`:
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -53,14 +55,17 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Train Stage I on the clips of the training episodes and write the output folder `vqvae`.
 
+    Every worker of the context's world calls it; rank 0 alone holds the work folder and writes.
+
     Raises:
         StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
         ConfigError: frames of another size than the model's.
         DataError: no training episode is as long as a clip.
     """
     digests = {"frames": read_provenance(inputs["frames"], format=FRAMES_FORMAT, version=FRAMES_VERSION)["digest"]}
-    identity = run_identity("train_vqvae", config, digests)
-    with WorkFolder(context.work, work_key(identity)) as work:
+    identity = run_identity("train_vqvae", config, digests, code=Path(__file__))
+    work, first = WorkFolder(context.work, work_key(identity)), context.world.rank == 0
+    with work if first else contextlib.nullcontext():  # the other workers read it
         model = build_model(config).to(_device(context.device))
         objective = build_objective(config, model, FrameCache.open(inputs["frames"]))
         history = train(
@@ -71,7 +76,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             context=context,
             title="train_vqvae",
             identity=identity,
+            world=context.world,
         )
+        if not first:
+            return
         with atomic_folder(outputs["vqvae"]) as folder:
             save_vqvae(model, folder)
             write_history(history, folder / "history.csv")

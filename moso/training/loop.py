@@ -68,10 +68,10 @@ def train(
         config: how.
         seed: of the order and of all random numbers.
         work: where checkpoints lie; rank 0 holds it meanwhile.
-        context: tracker (of which rank 0 makes use) and stop signal.
+        context: tracker and on_checkpoint (of which rank 0 makes use) and stop signal.
         title: name of the progress bar and of the tracked run.
         identity: `run_identity` of the step: a checkpoint of another one is refused, and the tracker gets it.
-        world: the workers; a batch is dealt to them and their gradients are averaged.
+        world: the workers, for a step its context's; a batch is dealt to them and their gradients are averaged.
 
     Raises:
         StopRequested: the stop signal was raised (on any worker); a checkpoint has been written.
@@ -106,7 +106,7 @@ class _Training:
     ) -> None:
         self.objective, self.config, self.seed, self.work = objective, config, seed, work
         self.world, self.title, self.identity, self.device = world, title, identity, device
-        self.stop = context.stop
+        self.stop, self.on_checkpoint = context.stop, context.on_checkpoint
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
         if config.channels_last:
             objective.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -265,6 +265,8 @@ class _Training:
         }
         whole = checkpoint.Checkpoint(self.done, tensors, state)
         self.saved = checkpoint.save(self.work.checkpoints, whole, self.config.keep_checkpoints)
+        if self.on_checkpoint:
+            self.on_checkpoint(self.saved, self.done)
 
     def _restore(self) -> None:
         found = checkpoint.newest(self.work.checkpoints)

@@ -6,11 +6,13 @@ another key, hence another folder: nothing is ever resumed into a run it does no
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +20,25 @@ from typing import Any
 
 from moso.config import to_dict
 from moso.errors import CheckpointError
-from moso.provenance import code_digest, digest_json
+from moso.provenance import code_digest, digest_file, digest_json
 
 
-def run_identity(step: str, config: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """What makes two runs of a step the same: its name, resolved config, the digests of its inputs, and the code's."""
-    return {"step": step, "config": to_dict(config), "inputs": dict(inputs), "code": code_digest()}
+def run_identity(step: str, config: Any, inputs: Mapping[str, str], *, code: Path) -> dict[str, Any]:
+    """What makes two runs of a step the same: its name, resolved config, the digests of its inputs, and the code's.
+
+    Args:
+        step: its name.
+        config: resolved.
+        inputs: name -> digest.
+        code: the step's own source file, its `__file__`: it lies outside the package that `code_digest` covers.
+    """
+    return {
+        "step": step,
+        "config": to_dict(config),
+        "inputs": dict(inputs),
+        "code": code_digest(),
+        "step_code": digest_file(code),
+    }
 
 
 def work_key(identity: Mapping[str, Any]) -> str:
@@ -47,6 +62,7 @@ class WorkFolder:
         self.checkpoints = self.folder / "checkpoints"
         self._lock = self.folder / "lock.json"
         self._held = 0
+        self._token = uuid.uuid4().hex
 
     def __enter__(self) -> WorkFolder:
         """Take the folder; what a dead process held is taken over.
@@ -65,7 +81,7 @@ class WorkFolder:
     ) -> None:
         self._held -= 1
         if self._held == 0:
-            self._lock.unlink(missing_ok=True)
+            self._release()
 
     def discard(self) -> None:
         """Remove the folder, once the step's outputs are whole and nothing is left to go on with."""
@@ -85,10 +101,25 @@ class WorkFolder:
                         else f" (if that machine is gone, delete {self._lock})"
                     )
                 )
-            mine = {"pid": os.getpid(), "host": socket.gethostname(), "start": _start_of(os.getpid())}
             temporary = self._lock.with_suffix(".tmp")
-            temporary.write_text(json.dumps(mine))
+            temporary.write_text(json.dumps(self._mine()))
             os.replace(temporary, self._lock)
+
+    def _release(self) -> None:
+        # After discard() the folder is gone, or another process has made it anew and holds it: its lock stays.
+        with contextlib.suppress(FileNotFoundError), (self.folder / "lock.guard").open("r+") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if self._owner() == self._mine():
+                self._lock.unlink()
+
+    def _mine(self) -> dict[str, Any]:
+        # The token tells two holders within one process apart.
+        return {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "start": _start_of(os.getpid()),
+            "token": self._token,
+        }
 
     def _owner(self) -> dict[str, Any] | None:
         try:

@@ -1,43 +1,14 @@
-"""The group of workers that train one model together, as the loop sees it: rank, size, all_reduce_, barrier."""
+"""Workers that train one model together, each a process of torch.distributed; World and Solo are the bottom layer's."""
 
 from __future__ import annotations
-
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed
 from torch import Tensor
 
+from moso.world import Solo, World
 
-@runtime_checkable  # tests check arguments as they are passed
-class World(Protocol):
-    """Workers of one training; every one of them runs the same steps on its own part of each batch."""
-
-    @property
-    def rank(self) -> int:
-        """This worker's number in [0, size); rank 0 writes checkpoints and records."""
-
-    @property
-    def size(self) -> int:
-        """Number of workers."""
-
-    def all_reduce_(self, tensor: Tensor) -> Tensor:
-        """Replace `tensor` by its sum over all workers, in place; every worker must call it, in the same order."""
-
-    def barrier(self) -> None:
-        """Wait until every worker is here."""
-
-
-class Solo:
-    """One process, without torch.distributed."""
-
-    rank = 0
-    size = 1
-
-    def all_reduce_(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-    def barrier(self) -> None: ...
+__all__ = ["Distributed", "Solo", "World", "broadcast_"]
 
 
 class Distributed:

@@ -118,7 +118,8 @@ class SamplingConfig:
         schedule: gamma, the share that stays masked (paper: cosine).
         motion_temperature: of the motion tokens' distribution; 0 takes the likeliest. The paper names none: 1.
         confidence_noise: factor of the Gumbel noise on the log-probabilities that decide which tokens are kept. The
-            released code's: BAIR and RoboNet 64 3, KITTI 0.
+            default 3 is the released code's for BAIR and RoboNet 64; its KITTI has 0 (the presets say so). KTH, UCF101
+            and RoboNet 256 have no source: there the default is our choice.
         scene_object: "sample" (paper: "randomly sampled") or "argmax", the likeliest tokens.
         scene_object_temperature: of the scene and object tokens' distribution where they are sampled.
         top_k: sample among the k likeliest tokens only; 0: among all.

@@ -74,11 +74,11 @@ class TransformerObjective:
 
         The mask and the drawn tokens of a clip are functions of the seed and of its position in the training.
         """
-        model, device = self.model, self.model.device
-        target, scene, object = _to(batch, device)
+        model = self.model
+        target, scene, object = self._to(batch)
         random = [generator(self.seed, "masking", sample.position) for sample in samples]
         masks = [training_mask(model.grids.frames, model.grids.motion, model.given_motion_frames, g) for g in random]
-        mask = torch.stack(masks).to(device)
+        mask = torch.stack(masks).to(model.device)
         given = target.motion[:, : model.given_motion_frames]
 
         scene_logits, object_logits = model.scene_object_logits(scene, object, given)
@@ -95,6 +95,19 @@ class TransformerObjective:
         total = (scene_loss + object_loss + weight * motion_loss) / (2 + weight)
         figures = {"scene_loss": scene_loss, "object_loss": object_loss, "motion_loss": motion_loss}
         return total, {name: value.detach() for name, value in figures.items()}
+
+    def _to(self, batch: StoredBatch) -> tuple[ClipTokens, Int[Tensor, "B h w"], Int[Tensor, "B a b"]]:
+        """Target tokens, pseudo scene and pseudo object tokens on the model's device.
+
+        With K = 0 nothing is given, and the pseudo clip's are all the mask token, as in sampling (unconditional
+        generation); what a store holds in their place (zeros) means nothing. The mask differs from every target token,
+        so all tokens weigh alike.
+        """
+        device = self.model.device
+        target, scene, object = batch.target.to(device), batch.pseudo_scene.to(device), batch.pseudo_object.to(device)
+        if self.model.given_frames == 0:
+            scene, object = (torch.full_like(part, self.model.mask) for part in (scene, object))
+        return target, scene, object
 
     def _scene_object_loss(
         self, logits: Float[Tensor, "B h w N"], true: Int[Tensor, "B h w"], pseudo: Int[Tensor, "B h w"]
@@ -147,7 +160,7 @@ class TransformerObjective:
     def _validate_batch(self, first: int, sums: dict[str, list[float]]) -> None:
         model = self.model
         numbers = range(first, min(first + self.validation_batch, len(self.validation_rows)))
-        target, scene, object = _to(self.store.batch([self.validation_rows[i] for i in numbers]), model.device)
+        target, scene, object = self._to(self.store.batch([self.validation_rows[i] for i in numbers]))
         given_frames, motion = model.given_motion_frames, target.motion
         given = motion[:, :given_frames]
         logits = model.scene_object_logits(scene, object, given)
@@ -197,10 +210,6 @@ def weights(
 ) -> Float[Tensor, "*shape"]:
     """`changed` where the tokens differ from those of `reference`, `unchanged` elsewhere."""
     return torch.where(tokens == reference, unchanged, changed)
-
-
-def _to(batch: StoredBatch, device: torch.device) -> tuple[ClipTokens, Int[Tensor, "B h w"], Int[Tensor, "B h w"]]:
-    return batch.target.to(device), batch.pseudo_scene.to(device), batch.pseudo_object.to(device)
 
 
 def _add(sums: dict[str, list[float]], name: str, logits: Float[Tensor, "n N"], true: Int[Tensor, " n"]) -> None:

@@ -58,7 +58,7 @@ def run(tmp_path):
     """Train an objective in a work folder below tmp_path; returns the history."""
 
     def call(objective, config, *, work="work", seed=0, context=None, world=None):
-        identity = run_identity("toy", config, {"data": "d"})
+        identity = run_identity("toy", config, {"data": "d"}, code=HERE / "toy.py")
         return train(
             objective,
             config,

@@ -9,6 +9,7 @@ import torch
 
 from moso.errors import CheckpointError, ConfigError, StopRequested
 from moso.step import Context
+from moso.training import checkpoint
 from moso.training.config import OptimizerConfig
 from moso.training.loop import NotFiniteError
 from moso.training.random import key_seed
@@ -211,6 +212,42 @@ def test_fewer_samples_than_workers_are_refused(run, toy, config):
     world.size = 5
     with pytest.raises(ConfigError, match="batch"):
         run(toy.Toy(), config(), world=world)
+
+
+def test_every_checkpoint_is_handed_on_once_it_is_whole(run, toy, config, tmp_path):
+    seen = []
+
+    def sink(folder, step):
+        found = checkpoint.load(folder)  # checks every checksum
+        seen.append((step, folder.name, found.step, found.tensors["weights"]["steps_seen"].item()))
+
+    settings = config(steps=5, checkpoint_every=2, keep_checkpoints=1)
+    run(toy.Toy(), settings, context=Context(tmp_path, on_checkpoint=sink))
+    # every second step, and the last
+    assert seen == [(step, f"step_{step:08d}", step, step) for step in (2, 4, 5)]
+
+
+def test_the_checkpoint_of_a_stopped_training_is_handed_on_too(run, toy, config, tmp_path):
+    seen = []
+    context = Context(tmp_path, on_checkpoint=lambda folder, step: seen.append(step))
+    objective = toy.Toy(hook=lambda step: context.stop.set() if step == 1 else None)
+    with pytest.raises(StopRequested):
+        run(objective, config(checkpoint_every=100), context=context)
+    assert seen == [2]
+
+
+def test_a_sink_that_fails_ends_a_training_which_goes_on_from_that_checkpoint(run, toy, config, tmp_path):
+    def sink(folder, step):
+        if step == 2:
+            raise OSError("the bucket is gone")
+
+    whole, resumed = toy.Toy(), toy.Toy()
+    run(whole, config(), work="whole")
+    with pytest.raises(OSError, match="bucket"):
+        run(toy.Toy(), config(), work="halves", context=Context(tmp_path, on_checkpoint=sink))
+    run(resumed, config(), work="halves")
+    assert resumed.seen == whole.seen[2:]
+    assert_equal(weights(whole), weights(resumed))
 
 
 class Recorder:

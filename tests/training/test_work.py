@@ -3,11 +3,14 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from moso.errors import CheckpointError
 from moso.training.work import WorkFolder, run_identity, work_key
+
+HERE = Path(__file__)
 
 
 def lock(work, **owner):
@@ -17,15 +20,24 @@ def lock(work, **owner):
 
 def test_the_key_depends_on_step_config_and_inputs():
     keys = {
-        work_key(run_identity(step, {"seed": seed}, {"frames": digest}))
+        work_key(run_identity(step, {"seed": seed}, {"frames": digest}, code=HERE))
         for step in ("train_vqvae", "extract_tokens")
         for seed in (0, 1)
         for digest in ("a", "b")
     }
     assert len(keys) == 8
-    assert work_key(run_identity("a", {}, {"x": "1", "y": "2"})) == work_key(
-        run_identity("a", {}, {"y": "2", "x": "1"})
+    assert work_key(run_identity("a", {}, {"x": "1", "y": "2"}, code=HERE)) == work_key(
+        run_identity("a", {}, {"y": "2", "x": "1"}, code=HERE)
     )
+
+
+def test_an_edit_of_the_steps_own_module_changes_the_key(tmp_path):
+    module = tmp_path / "step.py"
+    keys = []
+    for text in ("rate = 1\n", "rate = 2\n", "rate = 1\n"):
+        module.write_text(text)
+        keys.append(work_key(run_identity("a", {}, {}, code=module)))
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_a_folder_held_by_a_live_process_names_its_owner(tmp_path):
@@ -88,3 +100,15 @@ def test_discard_removes_the_folder(tmp_path):
         work.checkpoints.mkdir()
         work.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_took_after_discard_stays_its(tmp_path):
+    first, second = WorkFolder(tmp_path, "k"), WorkFolder(tmp_path, "k")
+    with first:
+        first.discard()
+        second.__enter__()
+    assert (second.folder / "lock.json").exists()  # first has left; it must not have let go for the other
+    with pytest.raises(CheckpointError, match="is held by process"):
+        WorkFolder(tmp_path, "k").__enter__()
+    second.__exit__(None, None, None)
+    assert not (second.folder / "lock.json").exists()

@@ -33,7 +33,7 @@ objective = Toy(dropout=0.0)
 if rank == 1:
     torch.nn.init.zeros_(objective.module[0].weight)  # rank 0's start values count
 config = TrainingConfig(steps=3, batch=5, gradient_clip=1.0, log_every=1)
-identity = run_identity("toy", config, {{}})
+identity = run_identity("toy", config, {{}}, code=Path({here!r}) / "toy.py")
 history = train(objective, config, seed=2, work=WorkFolder(folder / "work", work_key(identity)),
                 context=Context(folder), title="toy", identity=identity, world=world)
 save_file({{**objective.module.state_dict(), "total": total, "flags": flags,

@@ -24,13 +24,13 @@ FLAGS = (
 DEVIATIONS = {**dict.fromkeys(FLAGS, True), "positions": "learned", "activation": "relu2"}
 
 
-def build(grids: TokenGrids = EQUAL, **settings: object) -> MosoTransformer:
+def build(grids: TokenGrids = EQUAL, given: int = GIVEN, **settings: object) -> MosoTransformer:
     """A transformer whose branches are not zero, so that everything in it has an effect."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         codes = torch.randn(N, 6)
         config = TransformerConfig(**{**SMALL, **settings})
-        model = MosoTransformer(config, grids, N, codes, GIVEN, GIVEN, codebook_digest(codes))
+        model = MosoTransformer(config, grids, N, codes, given, given, codebook_digest(codes))
         for parameter in model.parameters():
             parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
@@ -50,14 +50,20 @@ def tokens(grids: TokenGrids, clips: int, seed: int = 0) -> ClipTokens:
     return ClipTokens(*(torch.randint(0, N, (clips, *shape), generator=random) for shape in shapes))
 
 
-def write_store(folder: Path, grids: TokenGrids = EQUAL, train: int = 4, validation: int = 3) -> TokenStore:
+def write_store(
+    folder: Path, grids: TokenGrids = EQUAL, train: int = 4, validation: int = 3, given: int = GIVEN
+) -> TokenStore:
+    """Random tokens; with given = 0 zeros for pseudo tokens, as extract_tokens writes them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         codes = torch.randn(N, 6)
-    with TokenStoreWriter(folder, grids, codes, GIVEN, GIVEN, shard_clips=4) as writer:
+    with TokenStoreWriter(folder, grids, codes, given, given, shard_clips=4) as writer:
         for split, count, seed in (("train", train, 1), ("validation", validation, 2)):
             if count:
                 clips = [Clip(f"{split}_{i}", 0) for i in range(count)]
-                writer.add(clips, split, tokens(grids, count, seed), tokens(grids, count, seed + 10))
+                pseudo = tokens(grids, count, seed + 10)
+                if not given:
+                    pseudo = ClipTokens(torch.zeros_like(pseudo.scene), torch.zeros_like(pseudo.object), pseudo.motion)
+                writer.add(clips, split, tokens(grids, count, seed), pseudo)
     write_provenance(folder, format="moso.tokens", version=1, step="extract_tokens", config={}, inputs={})
     return TokenStore.open(folder)

@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,15 @@ from moso.transformer.masking import training_mask
 from moso.transformer.objective import TransformerObjective, weights
 
 SAMPLES = [Sample(position=p, epoch=0, index=i) for p, i in ((8, 2), (9, 0), (10, 3))]
+
+GOLDEN = Path(__file__).parent / "golden.json"
+GOLDEN_FORMS = {
+    "paper": ({}, {}),
+    "deviations": (
+        {"merged_scene_object": True, **DEVIATIONS},
+        {"guidance_from": "argmax", "motion_weight": 2.0, "moving_weight": 2.0, "label_smoothing": 0.1},
+    ),
+}
 
 
 def _objective(store, model=None, **loss):
@@ -128,6 +139,63 @@ def test_validation_is_the_same_each_time_whatever_the_seed_and_the_batch(store)
 
 def test_without_validation_clips_there_are_no_figures(tmp_path):
     assert _objective(write_store(tmp_path, validation=0)).validate(0) == {}
+
+
+def test_with_nothing_given_every_scene_and_object_token_is_masked_and_weighs_alike(tmp_path):
+    objective = _objective(write_store(tmp_path, given=0), build(given=0))
+    model, batch = objective.model, objective.prepare(SAMPLES)
+    _, figures = _loss(objective)
+    masked = torch.full_like(batch.target.scene, model.mask)
+    logits = model.scene_object_logits(masked, masked)
+    for part, name in zip(logits, ("scene", "object"), strict=True):
+        # A plain mean: all tokens weigh the same, those that are 0 like the rest.
+        expected = F.cross_entropy(part.flatten(0, 2), getattr(batch.target, name).flatten())
+        torch.testing.assert_close(figures[f"{name}_loss"], expected.detach())
+
+
+def test_validation_with_nothing_given_reads_masks_too(tmp_path):
+    objective = _objective(write_store(tmp_path, given=0), build(given=0))
+    figures = objective.validate(0)
+    target = objective.store.batch(objective.validation_rows).target
+    masked = torch.full_like(target.scene, objective.model.mask)
+    with torch.no_grad():
+        logits = torch.stack(objective.model.scene_object_logits(masked, masked))
+    true = torch.stack([target.scene, target.object])
+    expected = F.cross_entropy(logits.flatten(0, 3), true.flatten())
+    assert figures["scene_object_cross_entropy"] == pytest.approx(expected.item(), rel=1e-5)
+    # Nothing is given, so every token is a changed one.
+    assert figures["scene_object_changed_accuracy"] == pytest.approx(figures["scene_object_accuracy"])
+
+
+@pytest.mark.parametrize("form", GOLDEN_FORMS)
+def test_a_tiny_seeded_step_gives_the_golden_numbers(store, form):
+    """Losses of one training step, dropout on, and mean and deviation of every parameter's gradient.
+
+    To write them anew, with the reason in the commit: delete tests/transformer/golden.json, then
+    `python -m pytest tests/transformer -k golden` (it fails, having written), and the same again.
+    """
+    settings, loss = GOLDEN_FORMS[form]
+    objective = _objective(store, build(**settings).train(), **loss)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)  # dropout
+        total, figures = _loss(objective)
+    total.backward()
+    losses = {"total": total.item(), **{name: value.item() for name, value in figures.items()}}
+    gradients = {
+        name: [p.grad.mean().item(), p.grad.std(correction=0).item()] for name, p in objective.module.named_parameters()
+    }
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if form not in golden:
+        GOLDEN.write_text(json.dumps({**golden, form: {"losses": losses, "gradients": gradients}}, indent=1) + "\n")
+        pytest.fail(f"wrote {form!r} into {GOLDEN}; look at it and run again")
+    # Other CPUs and libraries add in another order; a change of the arithmetic shows above that.
+    assert losses == pytest.approx(golden[form]["losses"], rel=1e-4)
+    assert gradients.keys() == golden[form]["gradients"].keys()
+    for name, (mean, deviation) in gradients.items():
+        expected = golden[form]["gradients"][name]
+        # A mean may cancel to nearly nothing: it is held to a share of the deviation.
+        assert mean == pytest.approx(expected[0], rel=1e-3, abs=1e-3 * expected[1] + 1e-7), name
+        assert deviation == pytest.approx(expected[1], rel=1e-3, abs=1e-7), name
 
 
 @pytest.mark.parametrize(("steps", "settings"), [(150, {}), (40, {"merged_scene_object": True, **DEVIATIONS})])
