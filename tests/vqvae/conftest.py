@@ -41,25 +41,25 @@ SMALL = VQVAEConfig(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small() -> VQVAEConfig:
     """T = 6 in 3 pools, 16 x 32 pixels, factors 2, 2, 4; N = 24, D = 4."""
     return SMALL
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Callable[..., VQVAE]:
     """Make a small model: build(seed=0, **changes of its config)."""
     return _build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def video() -> Callable[..., torch.Tensor]:
     """Make random clips: video(seed, batch=2)."""
     return _video
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_cache() -> Callable[..., Path]:
     """Write a frame cache: write_cache(folder, {split: episodes}, frames, change)."""
     return _write_cache
@@ -151,13 +151,13 @@ class _Worker:
         self._workers.barrier.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def workers() -> type[Workers]:
     """Workers(size).run(function of a world) -> each rank's result."""
     return Workers
 
 
-@pytest.fixture
-def frames_folder(tmp_path: Path) -> Path:
-    """4 training and 2 validation episodes of 8 frames."""
-    return _write_cache(tmp_path / "frames", {"train": 4, "validation": 2}, 8)
+@pytest.fixture(scope="session")
+def frames_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 training and 2 validation episodes of 8 frames; to be read only."""
+    return _write_cache(tmp_path_factory.mktemp("drawn") / "frames", {"train": 4, "validation": 2}, 8)

@@ -33,7 +33,7 @@ class StopAfter:
         return self.left < 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(small):
     return train.Config(
         model=small,
@@ -50,13 +50,12 @@ def config(small):
     )
 
 
-@pytest.fixture
-def trained(config, frames_folder, tmp_path):
-    """Output folder of train_vqvae."""
-    train.run(
-        config, {"frames": frames_folder}, {"vqvae": tmp_path / "vqvae"}, Context(tmp_path / "work", device="cpu")
-    )
-    return tmp_path / "vqvae"
+@pytest.fixture(scope="module")
+def trained(config, frames_folder, tmp_path_factory):
+    """Output folder of train_vqvae; to be read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    train.run(config, {"frames": frames_folder}, {"vqvae": folder / "vqvae"}, Context(folder / "work", device="cpu"))
+    return folder / "vqvae"
 
 
 def test_the_output_holds_a_model_its_curve_and_its_provenance(trained, frames_folder):
