@@ -1,0 +1,83 @@
+"""The paper's presets build what the paper describes, each section as it stands in the preset."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import STEPS, resolve, resolve_all
+from moso.errors import ConfigError
+from moso.transformer.model import MosoTransformer
+from moso.vqvae.config import given_motion_frames
+from moso.vqvae.model import VQVAE
+
+SPECS = Path(__file__).parents[2] / "data" / "specs"
+
+# T, K, parameters of the VQVAE (tests/vqvae/test_config.py holds them against the released code's), and Table C.1's
+# blocks of TransformerSO and M, and whether its row of schedules says cosine.
+PAPER: dict[str, tuple[int, int, int, int, int, str]] = {
+    "ucf101_256": (16, 0, 58_571_779, 16, 8, "cosine"),
+    "ucf101_256_prediction": (16, 4, 58_571_779, 16, 8, "cosine"),
+    "bair_64": (16, 1, 53_062_915, 16, 8, "cosine"),
+    "kth_64": (20, 10, 57_781_507, 16, 8, "cosine"),
+    "kth_128": (20, 10, 55_551_747, 16, 8, "cosine"),
+    "robonet_64": (12, 2, 48_344_323, 16, 8, "cosine"),
+    "robonet_256": (12, 2, 53_853_187, 16, 8, "constant"),
+    "kitti_64": (20, 5, 57_781_507, 7, 7, "constant"),
+    "kitti_256": (20, 5, 63_290_371, 12, 7, "constant"),
+}
+
+
+def configs(preset: str) -> dict[str, Any]:
+    """Every step's section, one by one."""
+    params = {"dataset": "sim_push", "preset": preset, "seed": 0}
+    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS}
+    return {step: resolve(step, schema, params, SPECS) for step, schema in schemas.items()}
+
+
+def transformer_parameters(frames: int, scene_object_blocks: int, motion_blocks: int) -> int:
+    """By hand: embedding 758, hidden 1024, MLP 2048, N = 16384; fixed positions have a LayerNorm's two vectors each."""
+    e, c, m, n = 758, 1024, 2048, 16384
+    attention, mlp, norm = (c * 3 * c + 3 * c) + (c * c + c), (c * m + m) + (m * c + c), 2 * c
+    vocabulary = (n + 1) * e + (e * c + c) + (c * n + n)  # with the mask; projection; output
+    scene_object = scene_object_blocks * (attention + mlp + 2 * norm) + norm + 2 * (2 * e) + frames * e  # T queries
+    motion = motion_blocks * (2 * attention + mlp + 3 * norm) + norm + 2 * (2 * e)
+    return vocabulary + scene_object + motion
+
+
+@pytest.mark.parametrize("preset", PAPER)
+def test_a_paper_preset_builds_models_of_the_papers_size(preset: str) -> None:
+    frames, given, vqvae_parameters, scene_object_blocks, motion_blocks, schedule = PAPER[preset]
+    sections = configs(preset)
+    stage_1, stage_2 = sections["train_vqvae"], sections["train_transformer"]
+    assert (stage_1.model.frames, sections["extract_tokens"].given_frames) == (frames, given)
+    assert (stage_1.training.schedule, stage_2.training.schedule) == (schedule, "constant")
+    with torch.device("meta"):
+        vqvae = VQVAE(stage_1.model)
+        given_motion = given_motion_frames(stage_1.model, given)
+        transformer = MosoTransformer(
+            stage_2.model, vqvae.grids, stage_1.model.codebook_size, None, given, given_motion, ""
+        )
+    assert sum(p.numel() for p in vqvae.parameters()) == vqvae_parameters
+    counted = sum(p.numel() for p in transformer.parameters())
+    assert counted == transformer_parameters(frames, scene_object_blocks, motion_blocks)
+    if scene_object_blocks == 16:
+        assert round(counted / 1e6, 1) == 265.2  # the released code's
+
+
+@pytest.mark.parametrize("preset", [preset for preset in PAPER if PAPER[preset][1]])
+def test_the_sections_of_a_paper_preset_fit_each_other(preset: str) -> None:
+    # sim_push stands in for the paper's data sets: its recordings, made as large and as long as the preset's clips.
+    model = configs(preset)["train_vqvae"].model
+    simulation = {"height": model.height, "width": model.width}
+    params = {"dataset": "sim_push", "preset": preset, "seed": 0, "ingest": {"simulation": simulation}}
+    assert resolve_all(params, SPECS)["train_vqvae"].model == model
+
+
+def test_the_unconditional_preset_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0"):
+        resolve_all({"dataset": "sim_push", "preset": "ucf101_256", "seed": 0}, SPECS)
