@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from small_transformers import SMALL
@@ -40,6 +44,47 @@ def test_the_step_writes_a_loadable_model_its_sampling_and_its_curve(store, tmp_
 def test_one_seed_one_result(store, tmp_path):
     one, two, other = (_run(store, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert one["digest"] == two["digest"] != other["digest"]
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from components.train_transformer.step import Config, run
+from moso.config import build
+from moso.step import Context
+from moso.training.world import Distributed
+import json
+
+rank, folder, tokens, section = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+sink = lambda path, step: (folder / f"sink_{rank}_{step}").write_text(path.name)
+context = Context(work=folder / "work", device="cpu", world=Distributed(), on_checkpoint=sink)
+run(build(Config, section), {"tokens": tokens}, {"transformer": folder / "transformer"}, context)
+dist.destroy_process_group()
+"""
+
+
+def test_two_workers_train_one_model_and_rank_0_alone_writes_it(store, tmp_path):
+    command = [sys.executable, "-c", WORKER]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path), str(store.folder), json.dumps(SECTION)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=300)
+        assert worker.returncode == 0, errors
+    assert [path.name for path in tmp_path.glob("sink_*")] == ["sink_0_3"]
+    assert list((tmp_path / "work").iterdir()) == []
+    load_transformer(tmp_path / "transformer", codebook_digest=store.codebook_digest)
+    assert len((tmp_path / "transformer" / "history.csv").read_text().splitlines()) == 1 + SECTION["training"]["steps"]
+    # Not the weights of one worker alone: each divides by the weights and masked tokens of its own part of a batch.
 
 
 @pytest.mark.parametrize("preset", ["sim_push", "tiny"])
