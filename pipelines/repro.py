@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,54 @@ def where_to_look(root: Path, dataset: str) -> str:
     ):
         if figures := metrics.get(name):
             lines.append(f"  {title:30} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
+    promotion = json.loads((root / "reports" / "promotion.json").read_text())
+    # Whole paths: nobody has to have activated the environment.
+    programs = Path(sys.executable).parent
     lines += [
         "",
         f"  report    {(root / 'reports' / 'index.html').as_uri()}",
-        f"  metrics   {root / 'reports' / 'metrics.json'}   (dvc metrics show)",
+        f"  metrics   {root / 'reports' / 'metrics.json'}   ({programs / 'dvc'} --cd {root} metrics show)",
         f"  model     {root / 'models' / dataset}",
         f"  promotion {root / 'reports' / 'promotion.json'}",
-        f"  records   mlflow ui --backend-store-uri {tracking_uri(root)}",
+        f"  records   {programs / 'mlflow'} ui --backend-store-uri {tracking_uri(root)}",
         "",
-        "Load the registered model, from any folder:",
+        *_outcome(promotion),
+        "",
+        "Load it, from any folder:",
         "",
         "    import mlflow, numpy as np",
         f'    mlflow.set_tracking_uri("{tracking_uri(root)}")',
-        f'    model = mlflow.pyfunc.load_model("models:/moso-{dataset}@champion")',
+        f'    model = mlflow.pyfunc.load_model("{_reference(promotion)}")',
         f'    frames = np.load("{root / "reports" / "example.npy"}")   # uint8 (N, K, H, W, 3)',
         '    future = model.predict(frames, params={"seed": 0})   # uint8 (N, T-K, H, W, 3)',
         "",
         f"with {sys.executable}",
     ]
     return "\n".join(lines)
+
+
+def _is_champion(promotion: Mapping[str, Any]) -> bool:
+    return promotion["decision"]["outcome"] in ("promoted", "already_champion")
+
+
+def _reference(promotion: Mapping[str, Any]) -> str:
+    """Address of this run's model: by the alias where it has it, else by its version."""
+    named: str = promotion["reference"]
+    return named if _is_champion(promotion) else f"models:/{promotion['model']}/{promotion['version']}"
+
+
+def _outcome(promotion: Mapping[str, Any]) -> list[str]:
+    """What became of this run's model in the registry, and why where it is not the champion."""
+    this = f"models:/{promotion['model']}/{promotion['version']}"
+    if _is_champion(promotion):
+        return [f"This run's model is the {promotion['alias']}: {this}"]
+    held = promotion["champion"]
+    other = f"that is version {held['version']}" if held else "there is none"
+    outcome, reasons = promotion["decision"]["outcome"], promotion["decision"]["reasons"]
+    return [
+        f"This run's model, {this}, is not the {promotion['alias']} ({other}). {outcome}:",
+        *(f"  - {reason}" for reason in reasons),
+    ]
 
 
 def tracking_uri(root: Path) -> str:

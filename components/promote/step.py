@@ -11,7 +11,7 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,12 @@ from moso.adapters.mlflow_client import default_tracking_uri
 from moso.adapters.mlflow_registry import Registration, Registry, Version
 from moso.config import to_dict
 from moso.errors import ConfigError, FormatError, MismatchError
+from moso.progress import Progress
 from moso.provenance import code_digest, digest_json, read_provenance, write_json
 from moso.registry import card
 from moso.registry.decide import PromotionPolicy, decide, figures, to_record
 from moso.step import Context, Paths
 from moso.tasks.model import Model
-
-CARD = Path(__file__).parents[2] / "mlflow" / "model_card.md"
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         TrackingError: the registry cannot be reached.
     """
     vqvae, transformer, report = inputs["vqvae"], inputs["transformer"], inputs["report"]
-    parts = _checked_parts(vqvae, transformer, report)
-    model = Model.from_parts(vqvae, transformer, "cpu")
-    candidate = _candidate(report, model.digest)
-    name = config.model or f"moso-{candidate['protocol']['data_set']}"
-    registry = Registry(context.options.get("tracking_uri") or default_tracking_uri(Path.cwd()))
-
-    version = registry.find(name, model.digest)
-    if version is None:
-        version = _register(registry, name, model, candidate, inputs, parts)
-    record = _promote(registry, config, name, version, candidate, parts)
+    with Progress("promote", 4, "part") as progress:
+        parts = _checked_parts(vqvae, transformer, report)
+        model = Model.from_parts(vqvae, transformer, "cpu")
+        candidate = _candidate(report, model.digest)
+        name = config.model or f"moso-{candidate['protocol']['data_set']}"
+        progress.advance(note=f"looking for {name}")
+        registry = Registry(context.options.get("tracking_uri") or default_tracking_uri(Path.cwd()))
+        version = registry.find(name, model.digest)
+        if version is None:
+            progress.advance(0, note=f"filing {name}")
+            version = _register(registry, name, model, candidate, inputs, parts)
+        progress.advance(note=f"version {version.number}: deciding")
+        record, move = _decide(registry, config, name, version, candidate, parts)
+        progress.advance(note=f"version {version.number}: {record['decision']['outcome']}")
+        if move:
+            registry.point(config.alias, version)
+        progress.advance()
 
     outputs["promotion"].parent.mkdir(parents=True, exist_ok=True)
     write_json(outputs["promotion"], record)
@@ -81,25 +87,31 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     print(f"promote: models:/{name}/{version.number} {decision['outcome']}: {'; '.join(decision['reasons'])}")
 
 
-def _promote(
+def _decide(
     registry: Registry,
     config: Config,
     name: str,
     version: Version,
     candidate: Mapping[str, Any],
     parts: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Decide and carry out; the content of promotion.json."""
+) -> tuple[dict[str, Any], bool]:
+    """Decide, and keep the decision with the version: the content of promotion.json, and whether the alias moves."""
     champion = registry.by_alias(name, config.alias)
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
     question = digest_json({"candidate": _finite(candidate), "policy": config.policy, "alias": config.alias})
     held = json.loads(version.tags.get(mlflow_registry.PROMOTION, "{}"))
     if champion is not None and champion.number == version.number and held.get("question") == question:
         record: dict[str, Any] = held["record"]
-        return record
+        # A refusal does not stand: someone has moved the alias by hand since.
+        if record["decision"]["outcome"] in ("promoted", "already_champion"):
+            return record, False
 
     before = champion.record() if champion is not None else None
     decision = decide(candidate, before, config.policy)
+    if decision.outcome == "refused" and decision.candidate_value is not None:
+        # The champion cannot be compared with any candidate of this protocol: without a way out it would stay for good.
+        way_out = f"to make it the champion all the same: {registry.command_to_point(config.alias, version)}"
+        decision = replace(decision, reasons=(*decision.reasons, way_out))
     record = {
         "format": "moso.promotion",
         "format_version": 1,
@@ -122,9 +134,7 @@ def _promote(
             mlflow_registry.PROMOTION: _json({"question": question, "record": record}),
         },
     )
-    if decision.promote:
-        registry.point(config.alias, version)
-    return record
+    return record, decision.promote
 
 
 def _register(
@@ -151,7 +161,7 @@ def _register(
     }
     sizes = {key: getattr(model, key) for key in ("given_frames", "clip_frames", "height", "width")}
     text = card.fill(
-        _template(),
+        card.TEMPLATE.read_text(),
         card.values(
             name=name,
             dataset=candidate["protocol"]["data_set"],
@@ -211,12 +221,6 @@ def _example(report: Path) -> np.ndarray:
         )
     frames: np.ndarray = np.load(path, allow_pickle=False)
     return frames
-
-
-def _template() -> str:
-    if not CARD.exists():
-        raise FormatError(f"{CARD} is missing: the model card's template lies beside components/, in images as well")
-    return CARD.read_text()
 
 
 def _evaluation_tags(candidate: Mapping[str, Any]) -> dict[str, str]:

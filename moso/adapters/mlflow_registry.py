@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +117,11 @@ class Registry:
         return min(map(_version, found), key=lambda version: version.number, default=None)
 
     def by_alias(self, name: str, alias: str) -> Version | None:
-        """The version that `alias` stands for; None where there is no such model or alias."""
+        """The version that `alias` stands for; None where there is no such model or alias.
+
+        Raises:
+            TrackingError: the registry cannot be asked; an outage is never taken for a missing alias.
+        """
         from mlflow.exceptions import MlflowException
 
         with reported(self._failed):
@@ -123,8 +129,10 @@ class Registry:
                 # Aliases are empty in search results: this is the call that knows them.
                 return _version(self._client.get_model_version_by_alias(name, alias))
             except MlflowException as error:
-                # A missing alias is INVALID_PARAMETER_VALUE, a missing model RESOURCE_DOES_NOT_EXIST.
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "alias" in str(error):
+                # A missing alias is INVALID_PARAMETER_VALUE, a missing model RESOURCE_DOES_NOT_EXIST. The text alone
+                # proves nothing: that of a failed request holds the address, which ends in /alias.
+                no_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in error.message
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias:
                     return None
                 raise
 
@@ -164,6 +172,13 @@ class Registry:
         """Let `alias` stand for `version`, and for no other."""
         with reported(self._failed):
             self._client.set_registered_model_alias(version.name, alias, str(version.number))
+
+    def command_to_point(self, alias: str, version: Version) -> str:
+        """The shell command that does what `point` does, for a person who decides it; a password is masked in it."""
+        address = json.dumps(redact(self.tracking_uri))
+        values = ", ".join(json.dumps(value) for value in (version.name, alias, str(version.number)))
+        code = f"import mlflow; mlflow.MlflowClient({address}, {address}).set_registered_model_alias({values})"
+        return f"{sys.executable} -c {shlex.quote(code)}"
 
     def download(self, reference: str, folder: Path) -> Path:
         """The model that `models:/name@alias` or `models:/name/3` stands for, as a folder with vqvae/ and transformer/.

@@ -120,7 +120,8 @@ class MlflowTracker:
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
             self._describe(client, run, params, tags)
-        self.run_id, self._ending, self._complained, self._last_step = run.info.run_id, False, False, 0
+            self._last_step = _last_step(client, run)
+        self.run_id, self._ending, self._complained = run.info.run_id, False, False
         self._thread = threading.Thread(target=self._write_on, name="mlflow-tracker", daemon=True)
         self._thread.start()
         return self.run_id
@@ -225,6 +226,13 @@ class MlflowTracker:
         if self._client is None or not self.run_id:
             raise TrackingError("no run is going on; call start first")
         return self._client
+
+
+def _last_step(client: MlflowClient, run: Any) -> int:
+    """The last step of a run's curves, 0 for a new one: a run that goes on at its end must not write a summary at 0."""
+    # run.data.metrics has the curves' latest values without their steps.
+    curves = (client.get_metric_history(run.info.run_id, name) for name in run.data.metrics)
+    return max((point.step for curve in curves for point in curve), default=0)
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from moso.errors import FormatError
 
+TEMPLATE = Path(__file__).with_name("model_card.md")  # mlflow/model_card.md is a link to it
 METHODS = {
     "prediction": "**prediction**",
     "repeat_last": "repeat the last given frame",

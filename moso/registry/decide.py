@@ -98,10 +98,8 @@ def decide(candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, pol
     gain = value - held if policy.higher_is_better else held - value
     better = gain > 0 and gain >= policy.margin
     text = f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
-    verdict = (
-        "better by the margin" if better else "a tie" if gain == 0 else "worse" if gain < 0 else "gain below the margin"
-    )
-    return Decision(better, "promoted" if better else "kept", (verdict, text), policy, value, held, gain)
+    reasons = (_verdict(gain, better), text)
+    return Decision(better, "promoted" if better else "kept", reasons, policy, value, held, gain)
 
 
 def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

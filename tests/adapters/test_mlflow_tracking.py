@@ -87,6 +87,24 @@ def test_a_resumed_training_goes_on_in_the_same_run(store):
     assert history(store, run_id, "loss") == [(1, 2.0), (2, 1.0)]
 
 
+def test_a_run_resumed_at_its_end_writes_its_summary_there_and_not_at_step_0(store):
+    first = MlflowTracker(store)
+    run_id = first.start("train", params={}, tags={})
+    first.metrics({"loss": 2.0, "psnr": 20.0}, 10)
+    first.metrics({"loss": 1.0}, 20)
+    first.finish("KILLED")
+    second = MlflowTracker(store)
+    second.start("train", run_id=run_id, params={}, tags={})
+    second.summary({"psnr": 21.0})
+    second.finish()
+    assert history(store, run_id, "psnr") == [(10, 20.0), (20, 21.0)]
+    # The same tracker's next run is a new one, and begins at 0.
+    third = second.start("train", params={}, tags={})
+    second.summary({"psnr": 5.0})
+    second.finish()
+    assert history(store, third, "psnr") == [(0, 5.0)]
+
+
 def test_a_run_id_from_another_store_begins_a_new_run_and_says_so(store, capsys):
     gone = "0" * 32
     tracker = MlflowTracker(store)

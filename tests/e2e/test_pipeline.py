@@ -59,7 +59,7 @@ def test_a_second_run_does_nothing_and_make_says_so(finished: Clone) -> None:
     assert "Running stage" not in output
     assert "Nothing changed since the last run" in output
     assert (finished.folder / "reports" / "index.html").as_uri() in output
-    assert '"models:/moso-sim_push@champion"' in output
+    assert '"models:/moso-sim_push-tiny@champion"' in output
     assert (finished.folder / "dvc.lock").read_bytes() == before
 
 
@@ -95,7 +95,7 @@ def test_changing_a_preset_reruns_only_what_depends_on_it(finished: Clone) -> No
     preset = finished.folder / "moso" / "presets" / "tiny.yaml"
     text = preset.read_text()
     try:
-        preset.write_text(text.replace("promote: {}", "promote: {policy: {margin: 0.5}}"))
+        preset.write_text(text.replace("promote: {model", "promote: {policy: {margin: 0.5}, model"))
         status = finished.run("dvc", "status").stdout
     finally:
         preset.write_text(text)
@@ -186,7 +186,7 @@ LOAD = """
 import json, pathlib, sys
 import mlflow, numpy as np
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/moso-sim_push@champion")
+model = mlflow.pyfunc.load_model("models:/moso-sim_push-tiny@champion")
 frames = np.load(sys.argv[2], allow_pickle=False)
 one, again, other = (model.predict(frames, params={"seed": s}) for s in (0, 0, 1))
 import moso

@@ -5,7 +5,7 @@ import pytest
 from moso.errors import FormatError
 from moso.registry import card
 
-TEMPLATE = Path(__file__).parents[2] / "mlflow" / "model_card.md"
+ROOT = Path(__file__).parents[2]
 
 
 def the_values() -> dict:
@@ -30,8 +30,12 @@ def the_values() -> dict:
     )
 
 
+def test_the_template_that_a_user_edits_is_the_one_that_the_package_ships():
+    assert (ROOT / "mlflow" / "model_card.md").resolve() == card.TEMPLATE.resolve()
+
+
 def test_the_template_is_filled_without_holes():
-    text = card.fill(TEMPLATE.read_text(), the_values())
+    text = card.fill(card.TEMPLATE.read_text(), the_values())
     assert "$" not in text
     assert "next 10 frames of a video from 2 given ones, 64 x 64 pixels" in text
     assert "| **prediction** | 22.00 | 0.8129 |" in text

@@ -18,6 +18,7 @@ from components.promote.step import Config, run
 from moso.adapters.mlflow_client import TrackingError, connect
 from moso.adapters.mlflow_model import REQUIREMENTS
 from moso.adapters.mlflow_registry import Registry, resolve
+from moso.config import resolve_section
 from moso.errors import ConfigError, DataError, FormatError, MismatchError, MosoError
 from moso.registry.decide import PromotionPolicy
 from moso.step import Context
@@ -127,6 +128,37 @@ def test_another_protocol_is_refused_until_the_champion_is_evaluated_under_it(fi
     assert state(uri)["champion"] == 2
 
 
+def test_a_refusal_ends_with_the_command_that_moves_the_alias_on_purpose(first, second, uri, tmp_path, reevaluate):
+    promote(first, uri, tmp_path)
+    other = reevaluate(dataclasses.replace(second, report=tmp_path / "other"), 22.0, clips=8)
+    refused = json.loads(promote(other, uri, tmp_path))["decision"]
+    assert refused["outcome"] == "refused"
+    command = refused["reasons"][-1].removeprefix("to make it the champion all the same: ")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert state(uri)["champion"] == 2
+
+    # The refusal does not outlive it, and the new record is as steady as any.
+    once = promote(other, uri, tmp_path)
+    assert json.loads(once)["decision"]["outcome"] == "already_champion"
+    assert promote(other, uri, tmp_path) == once
+
+
+def test_a_figure_that_is_no_number_comes_with_no_advice_to_promote_it(first, second, uri, tmp_path, reevaluate):
+    promote(first, uri, tmp_path)
+    broken = reevaluate(dataclasses.replace(second, report=tmp_path / "nan"), float("nan"))
+    decision = json.loads(promote(broken, uri, tmp_path))["decision"]
+    assert decision["outcome"] == "refused"
+    assert "all the same" not in " ".join(decision["reasons"])
+
+
+def test_the_progress_counts_every_part(first, uri, tmp_path, capsys):
+    promote(first, uri, tmp_path)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("promote")]
+    assert lines[0] == "promote: 4 part"
+    assert "100% 4/4" in lines[-1]
+    assert "version 1: promoted" in lines[-1]
+
+
 def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
     promote(first, uri, tmp_path)
     client = connect(uri)
@@ -145,6 +177,11 @@ def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
     (logged,) = client.search_logged_models([run_of_it.info.experiment_id])
     assert (logged.status, logged.source_run_id) == ("READY", version.run_id)
     assert [output.model_id for output in run_of_it.outputs.model_outputs] == [logged.model_id]
+
+
+def test_a_tiny_run_never_takes_the_place_of_the_real_model():
+    real, tiny = (resolve_section(Config, "promote", {"preset": name, "promote": {}}) for name in ("sim_push", "tiny"))
+    assert (real.model, tiny.model) == (None, "moso-sim_push-tiny")
 
 
 def test_the_policy_file_says_what_the_code_does():

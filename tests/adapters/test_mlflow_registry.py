@@ -1,0 +1,92 @@
+"""Whether an alias exists is the registry's to say: a failing server is no answer."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from mlflow import MlflowClient
+
+from moso.adapters.mlflow_client import TrackingError
+from moso.adapters.mlflow_registry import Registry
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers every request with `answer`: a status and a body."""
+
+    answer = (200, "{}")
+
+    def do_GET(self) -> None:
+        status, body = type(self).answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[tuple[str, type[Server]]]:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    handler = type("Handler", (Server,), {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}", handler
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (503, "upstream is away"),
+        (404, "no such page"),
+        (400, "bad gateway settings"),
+        (500, json.dumps({"error_code": "INTERNAL_ERROR", "message": "the table of aliases is locked"})),
+        (403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "you may not read this alias"})),
+        (400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "the model's name is too long"})),
+    ],
+)
+def test_a_server_that_fails_is_no_missing_alias(server, answer):
+    uri, handler = server
+    registry = Registry(uri)
+    handler.answer = answer
+    with pytest.raises(TrackingError, match="refused"):
+        registry.by_alias("moso-toy", "champion")
+
+
+def test_a_server_that_went_away_is_no_missing_alias(server):
+    uri, _ = server
+    registry = Registry(uri)
+    registry._client = MlflowClient("http://127.0.0.1:9", "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match="registered-models/alias"):
+        registry.by_alias("moso-toy", "champion")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (404, json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no model moso-toy"})),
+        (400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias x not found."})),
+    ],
+)
+def test_no_model_and_no_alias_are_no_version(server, answer):
+    uri, handler = server
+    registry = Registry(uri)
+    handler.answer = answer
+    assert registry.by_alias("moso-toy", "champion") is None
+
+
+def test_the_command_that_moves_an_alias_shows_no_password(server):
+    uri, handler = server
+    registry = Registry(uri.replace("http://", "http://me:hunter2@"))
+    handler.answer = (200, json.dumps({"model_version": {"name": "moso-toy", "version": "3"}}))
+    version = registry.by_alias("moso-toy", "champion")
+    command = registry.command_to_point("champion", version)
+    assert 'set_registered_model_alias("moso-toy", "champion", "3")' in command
+    assert "hunter2" not in command
