@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
@@ -46,7 +47,9 @@ class Commands(click.Group):
             formatter.write_text("`moso COMMAND --help` describes one.")
 
     @staticmethod
-    def _entry(name: str) -> EntryPoint | None:
+    def _entry(name: str) -> Any:
+        # An EntryPoint or None; of which module's class depends on who was imported before: the backport
+        # importlib_metadata (MLflow brings it) puts its own in the place of the standard library's.
         return next(iter(entry_points(group=GROUP, name=name)), None)
 
 
