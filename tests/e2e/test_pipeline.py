@@ -66,7 +66,8 @@ def test_a_second_run_does_nothing_and_make_says_so(finished: Clone) -> None:
 def test_dvc_shows_the_report_s_figures(finished: Clone) -> None:
     metrics = finished.read("reports/metrics.json")
     shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
-    assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics
+    figures = {name: value for name, value in metrics.items() if not isinstance(value, list)}  # DVC shows no lists
+    assert shown[""]["data"]["reports/metrics.json"]["data"] == figures
     plots = json.loads(finished.run("dvc", "plots", "show", "--json").stdout)
     assert not plots.get("errors")
     points = plots["data"]["prediction-psnr"][0]["content"]["data"]["values"]

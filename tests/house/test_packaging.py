@@ -18,7 +18,7 @@ def test_the_folder_mlflow_holds_no_python() -> None:
 
 @pytest.mark.parametrize("arguments", [["-c"], ["-P", "-c"]], ids=["from the root", "safe path"])
 def test_the_folder_mlflow_does_not_shadow_the_package(arguments: list[str]) -> None:
-    code = "import mlflow; print(mlflow.__file__)"
+    code = "from importlib.util import find_spec; print(find_spec('mlflow').origin)"
     found = subprocess.run(
         [sys.executable, *arguments, code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
