@@ -46,8 +46,9 @@ repro: $(STAMP)  ## the whole pipeline (dvc repro), then where to look
 bar: $(STAMP)  ## whether the last run beats the baselines with confidence
 	@python -m pipelines.bar
 
+# A process a core, a file of tests on one of them (its fixtures are made once); one thread each.
 test: $(STAMP)  ## the tests
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
 	@ruff check .
