@@ -22,7 +22,7 @@ from moso.vqvae.quantizer import CodebookConfig
 # would make up for it, ours end in RGB.
 PRESETS = {
     "ucf101_256": (58_571_779, 2304),
-    "ucf101_256_prediction": (58_571_779, 2304),
+    "ucf101_256_prediction": (53_853_187, 2048),
     "bair_64": (53_062_915, 1536),
     "kth_64": (57_781_507, 1792),
     "kth_128": (55_551_747, 2560),
