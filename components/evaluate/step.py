@@ -29,6 +29,7 @@ from moso.evaluation.protocol import NOT_COMPUTED, Protocol, clips_digest
 from moso.evaluation.report import Evaluation, render_page
 from moso.evaluation.report.curves import read_curves
 from moso.evaluation.report.films import Film, draw_videos, spread
+from moso.evaluation.rollout import Rollout, RolloutConfig, roll_out
 from moso.evaluation.statistics import Interval
 from moso.evaluation.summary import margins, summarise
 from moso.frames.cache import FrameCache
@@ -59,6 +60,7 @@ class Config:
         batch: clips worked on at a time; bounds memory, changes no result.
         resamples: draws of the bootstrap.
         shown_clips: clips on the page.
+        rollout: prediction beyond a clip; None leaves it out. It enters no comparison with a champion.
     """
 
     data_set: str
@@ -71,6 +73,7 @@ class Config:
     batch: int = 8  # measured on 2 cores: a tenth faster a clip than 16
     resamples: int = 10_000
     shown_clips: int = 12
+    rollout: RolloutConfig | None = None
 
     def __post_init__(self) -> None:
         if self.split == "train":
@@ -141,6 +144,17 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             predictions=predictions,
             stop=context.stop,
         )
+        rollout = None
+        if config.rollout is not None:
+            rollout = roll_out(
+                model,
+                cache,
+                config.split,
+                config.rollout,
+                seed=config.sample_seed,
+                sampling=config.sampling,
+                stop=context.stop,
+            )
         with Progress("report", 3, "part") as progress:
             films = _films(config, model, clips, comparison, predictions)
             del predictions
@@ -151,6 +165,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             metrics = summarise(
                 comparison, protocol, intervals, model_digest=model.digest, sampling=config.sampling or model.sampling
             )
+            if rollout is not None:
+                metrics["rollout"] = rollout.summary()
             write_json(folder / "metrics.json", metrics)
             comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
             comparison.per_frame().to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
@@ -160,7 +176,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             # The report's identity are its figures: the page shows the commit, and differs where nothing else does.
             digest = digest_folder(folder)
             tags = {**tags, "report": digest, "sampling": json.dumps(metrics["sampling"])}
-            page = _page(inputs, usage(store), comparison, intervals, protocol, films, tags, digests)
+            page = _page(inputs, usage(store), comparison, intervals, protocol, films, rollout, tags, digests)
             (folder / "index.html").write_text(page, encoding="utf-8")
             progress.advance(note="page")
         write_provenance(
@@ -225,6 +241,7 @@ def _page(
     intervals: Mapping[str, Mapping[str, Interval]],
     protocol: Protocol,
     films: list[Film],
+    rollout: Rollout | None,
     tags: Mapping[str, str],
     digests: Mapping[str, str],
 ) -> str:
@@ -241,6 +258,7 @@ def _page(
             usage=counts,
             not_computed=NOT_COMPUTED,
             provenance=_provenance(tags, digests),
+            rollout=rollout,
         )
     )
 

@@ -111,7 +111,7 @@ const films = [...document.querySelectorAll(".film")].map((card) => {
   return film;
 });
 const play = document.querySelector("#play"), size = document.querySelector("#size"),
-  grid = document.querySelector(".films");
+  grids = [...document.querySelectorAll(".films")];
 let playing = false, last = 0;
 function setPlaying(on) { playing = on; play.textContent = on ? "Pause" : "Play";
   if (on) requestAnimationFrame(tick); }
@@ -129,7 +129,7 @@ function tick(now) {
 }
 play.addEventListener("click", () => setPlaying(!playing));
 size.addEventListener("click", () => {
-  const large = grid.classList.toggle("large");
+  const large = grids.map((grid) => grid.classList.toggle("large"))[0];
   size.textContent = large ? "Smaller" : "Larger";
 });
 for (const film of films) film.show(film.given);

@@ -23,6 +23,7 @@ from moso.tasks.model import Model
 
 # Rows of a sheet, from the top.
 ROWS = ("truth", "prediction", "difference", "reconstruction", "motion", "scene", "object")
+ROLLOUT_ROWS = ("truth", "prediction", "difference")
 DIFFERENCE_GAIN = 2
 QUALITY = 90
 LARGEST_SIDE = 128
@@ -94,9 +95,11 @@ def draw_videos(
     return videos
 
 
-def sheet(videos: dict[str, UInt8[np.ndarray, "T H W 3"]]) -> UInt8[np.ndarray, "rows_H T_W 3"]:
-    """All videos in one picture: `ROWS` from the top, frames from the left."""
-    return np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in ROWS], axis=0)
+def sheet(
+    videos: dict[str, UInt8[np.ndarray, "T H W 3"]], rows: Sequence[str] = ROWS
+) -> UInt8[np.ndarray, "rows_H T_W 3"]:
+    """The videos `rows` in one picture: rows from the top, frames from the left."""
+    return np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in rows], axis=0)
 
 
 def shown_size(height: int, width: int) -> tuple[float, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moso.evaluation.report.assets import SCRIPT, STYLE
-from moso.evaluation.report.films import ROWS, shown_size
+from moso.evaluation.report.films import shown_size
 from moso.evaluation.report.markup import Markup, tag
 from moso.evaluation.report.sections import (
     Evaluation,
@@ -12,6 +12,7 @@ from moso.evaluation.report.sections import (
     figures_section,
     protocol_section,
     provenance_section,
+    rollout_section,
     tiles,
     training_section,
 )
@@ -20,6 +21,7 @@ from moso.evaluation.report.sections import (
 SECTIONS = (
     ("Clips", clips_section),
     ("Figures", figures_section),
+    ("Rollout", rollout_section),
     ("Training", training_section),
     ("Codebook", codebook_section),
     ("Protocol", protocol_section),
@@ -35,8 +37,9 @@ def render_page(evaluation: Evaluation) -> str:
         f"{p.predicted_frames} frames predicted from {p.given_frames}, on {p.clips} {p.split} clips "
         f"of {p.episodes} episodes, {p.samples_per_video} sample a clip."
     )
-    links = [tag("a", name, href=f"#{name.lower()}") for name, _ in SECTIONS]
-    body = [tag("section", tag("h2", name), section(evaluation), id=name.lower()) for name, section in SECTIONS]
+    sections = [(n, s) for n, s in SECTIONS if s is not rollout_section or evaluation.rollout is not None]
+    links = [tag("a", name, href=f"#{name.lower()}") for name, _ in sections]
+    body = [tag("section", tag("h2", name), section(evaluation), id=name.lower()) for name, section in sections]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -57,7 +60,6 @@ def _sizes(evaluation: Evaluation) -> str:
     small = max(1, round(128 / width))
     large = small + max(1, small // 2)
     return (
-        f".films {{ --frames: {p.clip_frames}; --rows: {len(ROWS)}; }}\n"
         f".films {{ --w: {small * width}px; --h: {small * height}px; }}\n"
         f".films.large {{ --w: {large * width}px; --h: {large * height}px; }}\n"
     )

@@ -14,8 +14,9 @@ from moso.evaluation import protocol as protocols
 from moso.evaluation.comparison import BASELINES, METHODS, Comparison
 from moso.evaluation.report.charts import Series, line_chart
 from moso.evaluation.report.curves import Curves
-from moso.evaluation.report.films import ROWS, Film, data_uri, sheet, shown_size
+from moso.evaluation.report.films import ROLLOUT_ROWS, ROWS, Film, data_uri, difference, sheet, shown_size
 from moso.evaluation.report.markup import Markup, tag
+from moso.evaluation.rollout import Rollout
 from moso.evaluation.statistics import Interval
 
 NAMES = {
@@ -36,6 +37,11 @@ PANELS = (
     ("object", "Object alone"),
     ("reconstruction", "Reconstruction"),
 )
+ROLLOUT_PANELS = PANELS[:4]
+CARRIED = {
+    "tokens": "its scene and object tokens and the motion tokens of its last frames",
+    "frames": "its last frames, decoded and encoded again",
+}
 COLOURS = 6  # of the style sheet
 
 
@@ -73,6 +79,7 @@ class Evaluation:
         usage: component -> how often each code is used, (N,).
         not_computed: metrics left out.
         provenance: name -> value, as shown.
+        rollout: the long prediction; None where none was asked for.
     """
 
     comparison: Comparison
@@ -83,6 +90,7 @@ class Evaluation:
     usage: Mapping[str, NDArray[np.int64]]
     not_computed: Sequence[protocols.NotComputed]
     provenance: Mapping[str, str]
+    rollout: Rollout | None = None
 
 
 def tiles(e: Evaluation) -> Markup:
@@ -166,6 +174,61 @@ def figures_section(e: Evaluation) -> Markup:
     )
 
 
+def rollout_section(e: Evaluation) -> Markup:
+    """Prediction beyond a clip: quality by frame, and whether the joints between clips show."""
+    r = e.rollout
+    assert r is not None
+    figures, length = r.summary(), r.config.frames
+    ends = ", ".join(str(r.given_frames + i + 1) for i in r.joints)
+    ours, truth = figures["prediction"], figures["truth"]
+    note = (
+        f"{length} frames from {r.given_frames}, clip after clip, on {len(r.clips)} {e.protocol.split} episodes; what "
+        f"a clip passes on: {CARRIED[r.config.carry]}. A clip ends with frame {ends}. Mean change from one predicted "
+        f"frame to the next, in grey levels: {ours['change_at_joints']:.2f} across these joints, "
+        f"{ours['change_elsewhere']:.2f} elsewhere, a ratio of {ours['joint_ratio']:.2f}; the truth's is "
+        f"{truth['joint_ratio']:.2f}. A ratio well above the truth's would be a jump that shows."
+    )
+    frames = range(r.given_frames + 1, r.given_frames + length + 1)
+    charts = [
+        line_chart(
+            f"{name} by predicted frame, long prediction",
+            [
+                Series(NAMES[m][0], frames, of[m].mean(axis=0).tolist(), METHODS.index(m))
+                for of in (r.values[metric],)
+                for m in of
+            ],
+            x_label="frame",
+            y_label="PSNR (dB)" if metric == "psnr" else name,
+        )
+        for metric, name, _ in SHOW
+    ]
+    changes = [
+        Series(name, frames[1:], r.changes[of].mean(axis=0).tolist(), i, of == "truth")
+        for i, (of, name) in enumerate((("prediction", "Prediction"), ("truth", "Truth")))
+    ]
+    at = [frames[i + 1] for i in r.joints]
+    marks = Series("Prediction, across a joint", at, [r.changes["prediction"][:, i].mean() for i in r.joints], 5, True)
+    charts.append(
+        line_chart(
+            "Change from the frame before", [*changes, marks], x_label="frame", y_label="mean difference (grey levels)"
+        )
+    )
+    films = [
+        _moving(
+            clip.id,
+            f"{r.values['psnr']['prediction'][i].mean():.2f} dB (held {r.values['psnr']['repeat_last'][i].mean():.2f})",
+            {**videos, "difference": difference(videos["truth"], videos["prediction"])},
+            ROLLOUT_ROWS,
+            ROLLOUT_PANELS,
+            r.given_frames,
+            r.values["psnr"]["prediction"][i].tolist(),
+            r.values["psnr"]["repeat_last"][i].tolist(),
+        )
+        for i, (clip, videos) in enumerate(zip(r.clips, r.shown, strict=False))
+    ]
+    return Markup(tag("p", note) + tag("div", films, class_="films") + tag("div", charts, class_="charts"))
+
+
 def training_section(e: Evaluation) -> Markup:
     """Curves of both trainings."""
     charts = []
@@ -228,33 +291,49 @@ def provenance_section(e: Evaluation) -> Markup:
 
 
 def _film(film: Film, protocol: protocols.Protocol) -> Markup:
-    script = {
-        "frames": protocol.clip_frames,
-        "given": protocol.given_frames,
-        "psnr": [round(float(v), 2) for v in film.psnr],
-        "held_psnr": [round(float(v), 2) for v in film.baseline_psnr],
-    }
-    panels = []
-    for row, caption in PANELS:
-        look = ["view", "held"] if row == "given" else ["view"]
-        look += ["lead"] if row in ("given", "truth", "prediction") else []
-        place = ROWS.index("truth" if row == "given" else row)
-        view = tag("div", class_=" ".join(look), style=f"--row:{place}", role="img", aria_label=caption)
-        panels.append(tag("figure", view, tag("figcaption", caption), class_="panel"))
     (psnr, held), (ssim, held_ssim) = film.figures["psnr"], film.figures["ssim"]
     rank = f"rank {film.rank} of {protocol.clips}"
     figures = f"{rank} \u00b7 {psnr:.2f} dB (held {held:.2f}) \u00b7 SSIM {ssim:.3f} ({held_ssim:.3f})"
-    start, last = protocol.given_frames, protocol.clip_frames - 1
-    slider = tag("input", type="range", min=0, max=last, value=start, aria_label=f"Frame of {film.clip.id}")
-    picture = data_uri(sheet(film.videos), shown_size(protocol.height, protocol.width)[0])
+    return _moving(
+        film.clip.id, figures, film.videos, ROWS, PANELS, protocol.given_frames, film.psnr, film.baseline_psnr
+    )
+
+
+def _moving(
+    clip: str,
+    figures: str,
+    videos: dict[str, np.ndarray],
+    rows: Sequence[str],
+    panels: Sequence[tuple[str, str]],
+    given: int,
+    psnr: Sequence[float],
+    held_psnr: Sequence[float],
+) -> Markup:
+    """A card of panels (row of the sheet, caption) that the page's script steps through, frame by frame."""
+    frames, height, width, _ = videos["truth"].shape
+    script = {
+        "frames": frames,
+        "given": given,
+        "psnr": [round(float(v), 2) for v in psnr],
+        "held_psnr": [round(float(v), 2) for v in held_psnr],
+    }
+    shown = []
+    for row, caption in panels:
+        look = ["view", "held"] if row == "given" else ["view"]
+        look += ["lead"] if row in ("given", "truth", "prediction") else []
+        place = rows.index("truth" if row == "given" else row)
+        view = tag("div", class_=" ".join(look), style=f"--row:{place}", role="img", aria_label=caption)
+        shown.append(tag("figure", view, tag("figcaption", caption), class_="panel"))
+    slider = tag("input", type="range", min=0, max=frames - 1, value=given, aria_label=f"Frame of {clip}")
+    picture = data_uri(sheet(videos, rows), shown_size(height, width)[0])
     return tag(
         "article",
-        tag("header", tag("h3", tag("code", film.clip.id)), tag("span", figures, class_="figures")),
-        tag("div", panels, class_="panels"),
+        tag("header", tag("h3", tag("code", clip)), tag("span", figures, class_="figures")),
+        tag("div", shown, class_="panels"),
         tag("div", slider, tag("output"), class_="scrub"),
         class_="film",
         data_film=json.dumps(script),
-        style=f"--f:{start};--g:{start - 1};--sheet:url({picture})",
+        style=f"--frames:{frames};--rows:{len(rows)};--f:{given};--g:{given - 1};--sheet:url({picture})",
     )
 
 
