@@ -16,6 +16,8 @@ from torch import Tensor
 from moso.errors import ConfigError
 
 COMPONENTS = ("scene", "object", "motion")
+ABSENT = (0, 0)
+"""The grid of a component that the model does not have (ablations of Sec. C.2). Its tensors have no elements."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class TokenGrids:
 
     Attributes:
         frames: T, frames of a clip.
-        scene, object: (h, w) of the one grid a clip.
-        motion: (h, w) of the grid of each frame.
+        scene, object: (h, w) of the one grid a clip; ABSENT, (0, 0), where there is no such component.
+        motion: (h, w) of the grid of each frame; there always is one.
     """
 
     frames: int
@@ -38,8 +40,16 @@ class TokenGrids:
             raise ConfigError("frames", self.frames, "must be at least 1")
         for name in COMPONENTS:
             grid = getattr(self, name)
+            if grid == ABSENT and name != "motion":
+                continue
             if len(grid) != 2 or min(grid) < 1:
-                raise ConfigError(name, grid, "must be two sizes (h, w) of at least 1")
+                absent = "" if name == "motion" else ", or (0, 0): no such component"
+                raise ConfigError(name, grid, f"must be two sizes (h, w) of at least 1{absent}")
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Those that are there, in the order of COMPONENTS."""
+        return tuple(name for name in COMPONENTS if getattr(self, name) != ABSENT)
 
     def shape(self, component: str) -> tuple[int, ...]:
         """Shape of one clip's tokens of a component: (h, w), for motion (T, h, w)."""
@@ -48,13 +58,13 @@ class TokenGrids:
 
     @property
     def tokens(self) -> int:
-        """Tokens of a clip: scene, object and every frame's motion."""
+        """Tokens of a clip: scene, object and every frame's motion (Table 7)."""
         return sum(int(np.prod(self.shape(name))) for name in COMPONENTS)
 
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """Tokens of B clips, int64 in [0, N).
+    """Tokens of B clips, int64 in [0, N). A component that is absent has the shape (B, 0, 0).
 
     Attributes:
         scene: (B, h, w).

@@ -4,7 +4,8 @@
     codebook.npy     float32 (N, D)
     clips.parquet    clip_id, episode_id, first_frame, split, shard, row
     shards/00000/    scene, object, pseudo_scene, pseudo_object (n, h, w) and motion (n, T, h, w) as .npy of the
-                     smallest unsigned type that holds N - 1; clips.parquet and shard.json of this shard alone
+                     smallest unsigned type that holds N - 1; clips.parquet and shard.json of this shard alone.
+                     A component that the model does not have (grid (0, 0)) has no files
 
 B clips of a batch, T frames, h w token grid, N codebook size, D code dimension, K given frames. writer.py writes it.
 """
@@ -36,6 +37,16 @@ def codebook_digest(codebook: Float[Tensor, "N D"] | np.ndarray) -> str:
     """sha256 of the float32 bytes: the identity of a codebook, carried by token stores and Stage II models."""
     array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
     return digest_bytes(np.ascontiguousarray(array, dtype="<f4").tobytes())
+
+
+def stored_arrays(grids: TokenGrids) -> tuple[str, ...]:
+    """Those of ARRAYS that a store of these grids has files of."""
+    return tuple(name for name in ARRAYS if component_of(name) in grids.components)
+
+
+def component_of(array: str) -> str:
+    """The component that one of ARRAYS holds tokens of."""
+    return array.removeprefix("pseudo_")
 
 
 def token_dtype(codebook_size: int) -> np.dtype[Any]:
@@ -186,25 +197,26 @@ class TokenStore:
             )
 
     def array(self, shard: int, name: str) -> np.ndarray:
-        """The memory map of one of ARRAYS in a shard, in the stored type."""
+        """The memory map of one of stored_arrays(grids) in a shard, in the stored type."""
         if shard not in self._arrays:
             folder = shard_folder(self.folder, shard)
             self._arrays[shard] = {
-                array: np.load(folder / f"{array}.npy", mmap_mode="r", allow_pickle=False) for array in ARRAYS
+                array: np.load(folder / f"{array}.npy", mmap_mode="r", allow_pickle=False)
+                for array in stored_arrays(self.grids)
             }
         return self._arrays[shard][name]
 
     def _gather(self, name: str, shard: np.ndarray, row: np.ndarray) -> Tensor:
-        component = name.removeprefix("pseudo_")
+        component = component_of(name)
         tokens = np.empty((len(row), *self.grids.shape(component)), dtype=np.int64)
-        for number in np.unique(shard):
+        for number in np.unique(shard) if tokens.size else ():
             here = shard == number
             tokens[here] = self.array(int(number), name)[row[here]]
         return torch.from_numpy(tokens)
 
 
 def usage(store: TokenStore, split: str | None = None) -> dict[str, np.ndarray]:
-    """How often each code occurs in the target clips: component -> int64 (N,).
+    """How often each code occurs in the target clips: component -> int64 (N,), for the components that are there.
 
     Args:
         store: whose clips are counted.
@@ -212,9 +224,9 @@ def usage(store: TokenStore, split: str | None = None) -> dict[str, np.ndarray]:
     """
     rows = np.arange(len(store)) if split is None else store.rows(split)
     shard, row = store.table["shard"].to_numpy()[rows], store.table["row"].to_numpy()[rows]
-    counts = {name: np.zeros(store.codebook_size, dtype=np.int64) for name in COMPONENTS}
+    counts = {name: np.zeros(store.codebook_size, dtype=np.int64) for name in store.grids.components}
     for number in np.unique(shard):  # one shard at a time: a store may be larger than memory
-        for name in COMPONENTS:
+        for name in counts:
             tokens = store.array(int(number), name)[row[shard == number]]
             counts[name] += np.bincount(tokens.ravel(), minlength=store.codebook_size)
     return counts

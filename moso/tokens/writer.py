@@ -21,15 +21,16 @@ from moso.frames.clips import Clip
 from moso.provenance import digest_file, write_json
 from moso.tokens.clip_tokens import ClipTokens, TokenGrids
 from moso.tokens.store import (
-    ARRAYS,
     COLUMNS,
     FORMAT,
     VERSION,
     StoreSettings,
     codebook_digest,
+    component_of,
     read_record,
     settings_of,
     shard_folder,
+    stored_arrays,
     token_dtype,
     verify_shard,
 )
@@ -73,6 +74,7 @@ class TokenStoreWriter:
             grids, len(codebook), codebook_digest(codebook), given_frames, given_motion_frames
         )
         self._dtype = token_dtype(len(codebook))
+        self._arrays = stored_arrays(grids)
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         if (folder / "store.json").exists():
             settings_of(read_record(folder)).require_equal(self.settings, folder)
@@ -130,7 +132,7 @@ class TokenStoreWriter:
         self._write_record(self._shards)
 
     def _checked(self, name: str, tokens: Tensor) -> np.ndarray:
-        shape = self.settings.grids.shape(name.removeprefix("pseudo_"))
+        shape = self.settings.grids.shape(component_of(name))
         if tuple(tokens.shape[1:]) != shape:
             raise DataError(f"{name} tokens of a clip have the shape {tuple(tokens.shape[1:])}, the store's {shape}")
         array = tokens.detach().cpu().numpy()
@@ -146,7 +148,7 @@ class TokenStoreWriter:
         target = shard_folder(self.folder, number)
         temporary = target.with_name(f".{target.name}.partial")
         temporary.mkdir()
-        for name in ARRAYS:
+        for name in self._arrays:
             np.save(temporary / f"{name}.npy", np.stack([arrays[name] for *_, arrays in members]), allow_pickle=False)
         rows = [
             (clip.id, clip.episode_id, clip.first_frame, split, number, row)

@@ -8,9 +8,21 @@ same fields: there is no second network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
 
 from moso.errors import ConfigError
+from moso.tokens.clip_tokens import ABSENT, COMPONENTS, TokenGrids
 
+Decomposed = Literal["motion_scene_object", "motion_content", "none"]
+Merge = Literal["module", "sum"]
+Codebooks = Literal["shared", "separate"]
+PRESENT: dict[Decomposed, tuple[str, ...]] = {
+    "motion_scene_object": ("scene", "object", "motion"),
+    "motion_content": ("scene", "motion"),
+    "none": ("motion",),
+}
+"""Which of COMPONENTS each decomposition has, in their order."""
 SCALES = 3
 """The merge module works at the scene grid, at half and at a quarter of it (Eqs. 3 to 5)."""
 
@@ -43,7 +55,19 @@ class VQVAEConfig:
     code_dimension: int = 256
     """D (Sec. 4)."""
     codebook_size: int = 16384
-    """N, shared by the three components (Table 11)."""
+    """N, of all components together (Table 11)."""
+    decomposition: Decomposed = "motion_scene_object"
+    """What a clip is taken apart into (Tables 6 and 9; Sec. C.2). "motion_content": the content, a still encoder of
+    the raw frames at scene_factor, has the place of the scene; there is no object. "none": the motion encoder's
+    architecture on the raw frames at motion_factor; there is neither scene nor object. An absent component has the
+    grid (0, 0) and its factor is not read; Algorithm 1 belongs to the full decomposition alone."""
+    merge: Merge = "module"
+    """How the full decomposition's features become a frame's: by Eqs. 3 to 8, or "sum": brought to the scene grid and
+    added (Table 6, without merge module). Not read by the other decompositions, which the module is not for (Sec.
+    C.2): "motion_content" adds its two components at the module's scales, "none" has nothing to add."""
+    codebooks: Codebooks = "shared"
+    """ "separate": each component searches and learns an equal part of the N entries alone, scene's first, then
+    object's, then motion's (Table 11: N = 3 x 8192). Tokens stay indices into the whole."""
     stem_channels: tuple[int, ...] = ()
     """Output channels of the first downsample layers, in order; `channels` for those not listed (the released code:
     for all)."""
@@ -75,6 +99,10 @@ class VQVAEConfig:
     none in Stage I."""
 
     def __post_init__(self) -> None:
+        for name, known in (("decomposition", Decomposed), ("merge", Merge), ("codebooks", Codebooks)):
+            if getattr(self, name) not in get_args(known):
+                fitting = ", ".join(map(repr, get_args(known)))
+                raise ConfigError(name, getattr(self, name), "is none of the known ones", f"one of {fitting} would fit")
         for name in (
             "frames",
             "height",
@@ -93,6 +121,14 @@ class VQVAEConfig:
                 raise ConfigError(name, getattr(self, name), "must not be negative", "0 leaves the residual stack out")
         if self.codebook_size < 2:
             raise ConfigError("codebook_size", self.codebook_size, "must be at least 2", "the paper's is 16384")
+        if self.codebook_size % self.codebook_parts:
+            below = self.codebook_size // self.codebook_parts * self.codebook_parts
+            raise ConfigError(
+                "codebook_size",
+                self.codebook_size,
+                f"must be a multiple of {self.codebook_parts}: codebooks are separate, an equal part a component",
+                f"{f'{below} or ' if below else ''}{below + self.codebook_parts} would fit",
+            )
         self._check_factors()
         if self.frames % self.pools:
             fitting = [p for p in range(1, self.frames + 1) if self.frames % p == 0]
@@ -123,21 +159,22 @@ class VQVAEConfig:
         self._check_groups()
 
     def _check_factors(self) -> None:
-        names = ("scene_factor", "object_factor", "motion_factor")
+        names = [f"{component}_factor" for component in self.components]
         for name in names:
             factor = getattr(self, name)
             if not is_power_of_two(factor) or factor < 2:
                 raise ConfigError(name, factor, "must be a power of two, 2 or more", "2, 4, 8, 16 or 32 would fit")
-        for finer, coarser in (names[:2], names[1:]):
+        for finer, coarser in pairwise(names):
             if getattr(self, finer) > getattr(self, coarser):
+                order = " <= ".join(self.components)
                 raise ConfigError(
                     coarser,
                     getattr(self, coarser),
-                    f"factors must be ordered scene <= object <= motion, and {finer} is {getattr(self, finer)}",
+                    f"factors must be ordered {order}, and {finer} is {getattr(self, finer)}",
                     f"{getattr(self, finer)} or more would fit",
                 )
-        # the coarsest grid is the motion's or the third scale of the merge module, whichever is coarser
-        coarsest = max(self.motion_factor, self.scene_factor * 2 ** (SCALES - 1))
+        # the coarsest grid is the motion's or the last scale at which components meet, whichever is coarser
+        coarsest = max(self.motion_factor, self.finest_factor * 2 ** (self.scales - 1))
         for name in ("height", "width"):
             pixels = getattr(self, name)
             if pixels % coarsest:
@@ -167,6 +204,38 @@ class VQVAEConfig:
                         f"{value} must be a multiple of norm_group = {self.norm_group}",
                         f"{near} would fit",
                     )
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components that the decomposition has, in the order scene, object, motion."""
+        return PRESENT[self.decomposition]
+
+    @property
+    def grids(self) -> TokenGrids:
+        """Sizes of a clip's token grids."""
+        sizes = {name: self.grid(self.factor(name)) if name in self.components else ABSENT for name in COMPONENTS}
+        return TokenGrids(self.frames, **sizes)
+
+    @property
+    def codebook_parts(self) -> int:
+        """In how many equal parts the codebook lies: one, or one a component."""
+        return len(self.components) if self.codebooks == "separate" else 1
+
+    @property
+    def scales(self) -> int:
+        """At how many grids components meet: the finest, half of it, a quarter …"""
+        single = self.decomposition == "none" or (self.decomposition == "motion_scene_object" and self.merge == "sum")
+        return 1 if single else SCALES
+
+    @property
+    def finest_factor(self) -> int:
+        """Pixels a side of the grid that the decoder starts from: the finest component's."""
+        return self.factor(self.components[0])
+
+    def factor(self, component: str) -> int:
+        """Pixels a token of a component, each way."""
+        factor: int = getattr(self, f"{component}_factor")
+        return factor
 
     @property
     def pool_frames(self) -> int:
