@@ -16,6 +16,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from moso.device import device_of
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.frames.cache import FORMAT as FRAMES_FORMAT
 from moso.frames.cache import VERSION as FRAMES_VERSION
@@ -79,7 +80,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     }
     identity = run_identity("extract_tokens", config, digests, code=Path(__file__))
     with WorkFolder(context.work, work_key(identity)) as work:
-        model = load_vqvae(inputs["vqvae"], _device(context.device))
+        model = load_vqvae(inputs["vqvae"], device_of(context.device))
         cache = FrameCache.open(inputs["frames"])
         _write_store(config, model, cache, work.folder / "tokens", context)
         with atomic_folder(outputs["tokens"]) as folder:
@@ -167,12 +168,6 @@ def _starts(config: Config, episode_id: str, windows: int) -> list[int]:
         order = torch.randperm(windows, generator=generator(config.start_seed, "starts", episode_id))
         return sorted(order[:count].tolist())
     return [int(start) for start in np.linspace(0, windows - 1, count).round()]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 if __name__ == "__main__":

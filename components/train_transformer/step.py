@@ -10,21 +10,19 @@ The output folder `transformer`:
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from moso.device import device_of
 from moso.errors import ConfigError
-from moso.provenance import atomic_folder, read_provenance, write_json, write_provenance
+from moso.provenance import read_provenance, write_json
 from moso.step import Context, Paths
 from moso.tokens.store import TokenStore
 from moso.training.config import TrainingConfig
-from moso.training.history import write_history
-from moso.training.loop import train
 from moso.training.random import key_seed
-from moso.training.work import WorkFolder, run_identity, work_key
+from moso.training.stage import train_stage
 from moso.transformer.config import LossConfig, SamplingConfig, TransformerConfig
 from moso.transformer.model import MosoTransformer, save_transformer
 from moso.transformer.objective import TransformerObjective
@@ -67,34 +65,30 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         ConfigError, MismatchError: settings that the store's tokens do not allow.
     """
     digests = {"tokens": read_provenance(inputs["tokens"], format="moso.tokens", version=1)["digest"]}
-    identity = run_identity("train_transformer", config, digests, code=Path(__file__))
-    work, first = WorkFolder(context.work, work_key(identity)), context.world.rank == 0
-    with work if first else contextlib.nullcontext():  # the other workers read it
+
+    def build() -> TransformerObjective:
         store = TokenStore.open(inputs["tokens"])
-        model = build_model(config, store).to(_device(context.device))
-        objective = TransformerObjective(
+        model = build_model(config, store).to(device_of(context.device))
+        return TransformerObjective(
             model, store, config.loss, seed=config.seed, validation_clips=config.validation_clips
         )
-        history = train(
-            objective,
-            config.training,
-            seed=config.seed,
-            work=work,
-            context=context,
-            title="train_transformer",
-            identity=identity,
-            world=context.world,
-        )
-        if not first:
-            return
-        with atomic_folder(outputs["transformer"]) as folder:
-            save_transformer(model, folder)
-            write_json(folder / "sampling.json", config.sampling)
-            write_history(history, folder / "history.csv")
-            write_provenance(
-                folder, format=FORMAT, version=VERSION, step="train_transformer", config=config, inputs=digests
-            )
-        work.discard()
+
+    def save(objective: TransformerObjective, folder: Path) -> None:
+        save_transformer(objective.model, folder)
+        write_json(folder / "sampling.json", config.sampling)
+
+    train_stage(
+        "train_transformer",
+        config,
+        digests,
+        context,
+        outputs["transformer"],
+        code=Path(__file__),
+        format=FORMAT,
+        version=VERSION,
+        build=build,
+        save=save,
+    )
 
 
 def build_model(config: Config, store: TokenStore) -> MosoTransformer:
@@ -110,12 +104,6 @@ def build_model(config: Config, store: TokenStore) -> MosoTransformer:
             store.given_motion_frames,
             store.codebook_digest,
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 if __name__ == "__main__":

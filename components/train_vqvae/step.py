@@ -9,24 +9,22 @@ The output folder `vqvae`:
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from moso.device import device_of
 from moso.errors import ConfigError, DataError
 from moso.frames.cache import FORMAT as FRAMES_FORMAT
 from moso.frames.cache import VERSION as FRAMES_VERSION
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips, windows
-from moso.provenance import atomic_folder, read_provenance, write_provenance
+from moso.provenance import read_provenance
 from moso.step import Context, Paths
 from moso.training.config import TrainingConfig
-from moso.training.history import write_history
-from moso.training.loop import train
 from moso.training.random import key_seed
-from moso.training.work import WorkFolder, run_identity, work_key
+from moso.training.stage import train_stage
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.losses import LossConfig
 from moso.vqvae.model import FORMAT, VERSION, VQVAE, save_vqvae
@@ -63,28 +61,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         DataError: no training episode is as long as a clip.
     """
     digests = {"frames": read_provenance(inputs["frames"], format=FRAMES_FORMAT, version=FRAMES_VERSION)["digest"]}
-    identity = run_identity("train_vqvae", config, digests, code=Path(__file__))
-    work, first = WorkFolder(context.work, work_key(identity)), context.world.rank == 0
-    with work if first else contextlib.nullcontext():  # the other workers read it
-        model = build_model(config).to(_device(context.device))
-        objective = build_objective(config, model, FrameCache.open(inputs["frames"]))
-        history = train(
-            objective,
-            config.training,
-            seed=config.seed,
-            work=work,
-            context=context,
-            title="train_vqvae",
-            identity=identity,
-            world=context.world,
-        )
-        if not first:
-            return
-        with atomic_folder(outputs["vqvae"]) as folder:
-            save_vqvae(model, folder)
-            write_history(history, folder / "history.csv")
-            write_provenance(folder, format=FORMAT, version=VERSION, step="train_vqvae", config=config, inputs=digests)
-        work.discard()
+
+    def build() -> VQVAEObjective:
+        model = build_model(config).to(device_of(context.device))
+        return build_objective(config, model, FrameCache.open(inputs["frames"]))
+
+    train_stage(
+        "train_vqvae",
+        config,
+        digests,
+        context,
+        outputs["vqvae"],
+        code=Path(__file__),
+        format=FORMAT,
+        version=VERSION,
+        build=build,
+        save=lambda objective, folder: save_vqvae(objective.model, folder),
+    )
 
 
 def build_model(config: Config) -> VQVAE:
@@ -125,12 +118,6 @@ def build_objective(config: Config, model: VQVAE, cache: FrameCache) -> VQVAEObj
         validation_clips=Clips(cache, held_out, length),
         seed=config.seed,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import torch
 from jaxtyping import UInt8
 
 from moso.config import build
+from moso.device import device_of
 from moso.errors import ConfigError, FormatError, MismatchError, MosoError
 from moso.provenance import digest_json, read_provenance
 from moso.tasks import decompose as decomposing
@@ -93,7 +94,7 @@ class Model:
             raise MismatchError(f"token grids differ: the transformer's {transformer.grids}, the VQVAE's {vqvae.grids}")
         if batch < 1:
             raise ConfigError("batch", batch, "must be at least 1")
-        self.device = _device(device)
+        self.device = device_of(device)
         self.vqvae = vqvae.to(self.device).eval()
         self.transformer = transformer.to(self.device).eval()
         self.sampling = sampling or SamplingConfig()
@@ -128,7 +129,7 @@ class Model:
             FormatError: a folder that moso did not write, or of another version.
             MismatchError: folders that do not belong together.
         """
-        stage_one, stage_two, target = Path(vqvae_folder), Path(transformer_folder), _device(device)
+        stage_one, stage_two, target = Path(vqvae_folder), Path(transformer_folder), device_of(device)
         parts = {
             "vqvae": read_provenance(stage_one, format="moso.vqvae", version=1)["digest"],
             "transformer": read_provenance(stage_two, format="moso.transformer", version=1)["digest"],
@@ -270,12 +271,6 @@ class Model:
 
     def _empty(self, clips: int, frames: int) -> np.ndarray:
         return np.empty((clips, frames, self.height, self.width, 3), dtype=np.uint8)
-
-
-def _device(name: str | torch.device) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def _scheme(reference: str | Path) -> str:
