@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import numpy as np
 import torch
 
@@ -20,30 +22,40 @@ def describe(value: object) -> str:
     return type(value).__name__
 
 
-def check_frames(frames: object, *, frames_expected: int, height: int, width: int) -> np.ndarray:
+def check_frames(
+    frames: object, *, frames_expected: int | None, height: int | None, width: int | None, name: str = "frames"
+) -> np.ndarray:
     """`frames` itself when it is uint8 (N, `frames_expected`, `height`, `width`, 3) with N at least 1.
+
+    Args:
+        frames: what a caller handed in.
+        frames_expected: frames of a clip; None: at least one.
+        height, width: of a frame; None: any.
+        name: of the argument, for the message.
 
     Raises:
         InputError: another type, dtype, number of axes, number of frames, size or number of channels.
     """
-    expected = f"uint8 (N, {frames_expected}, {height}, {width}, 3)"
-    given = f"expected {expected}, got {describe(frames)}"
+    sizes = (frames_expected or "T", height or "H", width or "W")
+    given = f"expected uint8 (N, {', '.join(map(str, sizes))}, 3), got {describe(frames)}"
     if not isinstance(frames, np.ndarray):
-        raise InputError(f"frames: {given}; hand over a numpy array")
+        raise InputError(f"{name}: {given}; hand over a numpy array")
     if frames.dtype != np.uint8:
-        raise InputError(f"frames: {given}; pixels are 8-bit, 0 to 255 (scale floats in [0,1] by 255 and round)")
+        raise InputError(f"{name}: {given}; pixels are 8-bit, 0 to 255 (scale floats in [0,1] by 255 and round)")
     if frames.ndim != 5:
         hint = "; a single clip needs a leading axis: frames[None]" if frames.ndim == 4 else ""
-        raise InputError(f"frames: {given}, which has {frames.ndim} axes instead of 5{hint}")
+        raise InputError(f"{name}: {given}, which has {frames.ndim} axes instead of 5{hint}")
     if frames.shape[0] < 1:
-        raise InputError(f"frames: {given}, which holds no clip")
+        raise InputError(f"{name}: {given}, which holds no clip")
     if frames.shape[-1] != 3:
         hint = "; channels come last" if frames.shape[2] == 3 else ""
-        raise InputError(f"frames: {given}; {frames.shape[-1]} channels instead of 3{hint}")
-    if frames.shape[1] != frames_expected:
-        raise InputError(f"frames: {given}; this model takes {frames_expected} frames here, not {frames.shape[1]}")
-    if frames.shape[2:4] != (height, width):
-        raise InputError(f"frames: {given}; this model's frames are {height} x {width} pixels, resize them first")
+        raise InputError(f"{name}: {given}; {frames.shape[-1]} channels instead of 3{hint}")
+    if frames_expected is None and frames.shape[1] < 1:
+        raise InputError(f"{name}: {given}, whose clips hold no frame")
+    if frames_expected is not None and frames.shape[1] != frames_expected:
+        raise InputError(f"{name}: {given}; this model takes {frames_expected} frames here, not {frames.shape[1]}")
+    if frames.shape[2:4] != (height or frames.shape[2], width or frames.shape[3]):
+        raise InputError(f"{name}: {given}; this model's frames are {height} x {width} pixels, resize them first")
     return frames
 
 
@@ -81,3 +93,37 @@ def seeds_of(seed: object, clips: int) -> list[int]:
     if min(seeds) < 0:
         raise InputError(f"seed: expected numbers from 0, got {min(seeds)}")
     return seeds
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> int:
+    """`value` as an int when it is a whole number from `least`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least:
+        return int(value)
+    raise InputError(f"{name}: expected a whole number from {least}, got {value!r}")
+
+
+def check_choice(name: str, value: object, known: Collection[str]) -> None:
+    """Nothing when `value` is one of `known`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def check_frame_numbers(name: str, numbers: Iterable[int], frames: int) -> list[int]:
+    """`numbers` as a list when they are frames of a clip of `frames`, at least one.
+
+    Raises:
+        InputError: they are not.
+    """
+    wanted = list(numbers)
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in wanted)
+    if not wanted or not whole or min(wanted) < 0 or max(wanted) >= frames:
+        raise InputError(f"{name}: expected numbers from 0 to {frames - 1}, at least one, got {wanted}")
+    return [int(n) for n in wanted]

@@ -4,291 +4,344 @@
     video = model.predict(frames, seed=3)      # uint8 (N, K, H, W, 3) -> uint8 (N, T-K, H, W, 3)
 
 Work is done `batch` clips at a time, so memory is bounded whatever N is, and neither the batch nor the other clips in a
-call change a clip's result. Later tasks (rollout, generate, interpolate, recombine) come as a file and a method each.
+call change a clip's result. A task is a method here and a file beside it. Every task takes `on_progress`, which is
+called with the number of clips (of `generate`: videos) that were just done.
 
 Frames that a caller hands in are annotated as plain arrays: `checks` refuses what does not fit, in words.
 
-Legend: N clips, K given frames, T frames of a clip, H W pixels.
+Legend: N clips, K given frames, T frames of a clip, P = T - K, S samples, L any number of frames, H W pixels.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
-from moso.config import build
-from moso.device import device_of
-from moso.errors import ConfigError, FormatError, MismatchError, MosoError
-from moso.provenance import digest_json, read_provenance
+from moso.errors import MismatchError, MosoError
+from moso.tasks import checks
 from moso.tasks import decompose as decomposing
 from moso.tasks import encode as coding
+from moso.tasks import generate as generating
+from moso.tasks import interpolate as interpolating
 from moso.tasks import predict as predicting
+from moso.tasks import recombine as recombining
 from moso.tasks import reconstruct as reconstructing
-from moso.tasks.checks import InputError, check_frames, check_tokens, seeds_of
-from moso.tokens.clip_tokens import COMPONENTS, ClipTokens
-from moso.tokens.store import codebook_digest
+from moso.tasks import rollout as rolling
+from moso.tasks.checks import InputError, seeds_of
+from moso.tasks.chunks import OnProgress, chunks, gather, inference
+from moso.tasks.networks import Networks
+from moso.tasks.token_file import TokenFile
+from moso.tokens.clip_tokens import ClipTokens
 from moso.transformer.config import SamplingConfig
-from moso.transformer.model import MosoTransformer, load_transformer
-from moso.vqvae.model import VQVAE, load_vqvae
+from moso.vqvae.decompose import HIGH, LOW
 
-RESOLVERS = "moso.model_resolvers"
-BATCH = 16
-P = ParamSpec("P")
-R = TypeVar("R")
+Seed = int | Sequence[int]
 
 
-def _inference(function: Callable[P, R]) -> Callable[P, R]:
-    """Without gradients; a wrapper of our own because torch's loses the function's type."""
+class Model(Networks):
+    """A trained MOSO: a method a task. How it is loaded, and its sizes, stand in Networks."""
 
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode():
-            return function(*args, **kwargs)
-
-    return wrapped
-
-
-class Model:
-    """A trained VQVAE and transformer that belong together.
-
-    Attributes:
-        vqvae: Stage I, in evaluation mode.
-        transformer: Stage II, in evaluation mode.
-        sampling: the model's own sampling settings, used where a call gives none.
-        device: where it runs.
-        digest: sha256 over the digests of both parts: the model's identity.
-        batch: clips worked on at a time.
-    """
-
-    def __init__(
-        self,
-        vqvae: VQVAE,
-        transformer: MosoTransformer,
-        *,
-        sampling: SamplingConfig | None = None,
-        digest: str = "",
-        device: str | torch.device = "auto",
-        batch: int = BATCH,
-    ) -> None:
-        """Put two parts together.
-
-        Raises:
-            MismatchError: the transformer was trained on tokens of another codebook or other grids.
-            ConfigError: `batch` below 1.
-        """
-        found = codebook_digest(vqvae.codebook)
-        if transformer.codebook_digest != found:
-            raise MismatchError(
-                f"the transformer was trained on tokens of codebook {transformer.codebook_digest[:12]}, this VQVAE's "
-                f"is {found[:12]}: take the VQVAE it was trained with, or rerun extract_tokens and train_transformer"
-            )
-        if transformer.grids != vqvae.grids:
-            raise MismatchError(f"token grids differ: the transformer's {transformer.grids}, the VQVAE's {vqvae.grids}")
-        if batch < 1:
-            raise ConfigError("batch", batch, "must be at least 1")
-        self.device = device_of(device)
-        self.vqvae = vqvae.to(self.device).eval()
-        self.transformer = transformer.to(self.device).eval()
-        self.sampling = sampling or SamplingConfig()
-        self.digest = digest
-        self.batch = batch
-
-    @classmethod
-    def load(cls, reference: str | Path, device: str = "auto") -> Model:
-        """The model that a reference names.
-
-        Args:
-            reference: a folder with vqvae/ and transformer/, or an address such as "models:/moso-sim_push@champion",
-                whose scheme an installed package knows (entry-point group moso.model_resolvers: each is called with
-                the address and returns such a folder).
-            device: "cpu", "cuda" …; "auto" takes a GPU where there is one.
-
-        Raises:
-            MosoError: no such folder, or no resolver for the address.
-            FormatError: a part that moso did not write, or of another version.
-        """
-        folder = _resolve(str(reference)) if _scheme(reference) else Path(reference)
-        for part in ("vqvae", "transformer"):
-            if not (folder / part).is_dir():
-                raise MosoError(f"{folder}: no folder {part}/ in it; a model is a folder with vqvae/ and transformer/")
-        return cls.from_parts(folder / "vqvae", folder / "transformer", device)
-
-    @classmethod
-    def from_parts(cls, vqvae_folder: str | Path, transformer_folder: str | Path, device: str = "auto") -> Model:
-        """The model made of the output folders of train_vqvae and train_transformer.
-
-        Raises:
-            FormatError: a folder that moso did not write, or of another version.
-            MismatchError: folders that do not belong together.
-        """
-        stage_one, stage_two, target = Path(vqvae_folder), Path(transformer_folder), device_of(device)
-        parts = {
-            "vqvae": read_provenance(stage_one, format="moso.vqvae", version=1)["digest"],
-            "transformer": read_provenance(stage_two, format="moso.transformer", version=1)["digest"],
-        }
-        return cls(
-            load_vqvae(stage_one, target),
-            load_transformer(stage_two, target),
-            sampling=_sampling(stage_two),
-            digest=digest_json(parts),
-            device=target,
-        )
-
-    @property
-    def given_frames(self) -> int:
-        """K, the frames that `predict` takes."""
-        return self.transformer.given_frames
-
-    @property
-    def clip_frames(self) -> int:
-        """T, given and predicted frames together."""
-        return self.vqvae.grids.frames
-
-    @property
-    def predicted_frames(self) -> int:
-        """T - K."""
-        return self.clip_frames - self.given_frames
-
-    @property
-    def height(self) -> int:
-        """Of a frame, in pixels."""
-        return self.vqvae.config.height
-
-    @property
-    def width(self) -> int:
-        """Of a frame, in pixels."""
-        return self.vqvae.config.width
-
-    @_inference
+    @inference
     def predict(
         self,
         frames: np.ndarray,
         *,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
+        samples: int | None = None,
         sampling: SamplingConfig | None = None,
-    ) -> UInt8[np.ndarray, "N P H W 3"]:
-        """One sample of the frames that follow.
+        on_progress: OnProgress | None = None,
+    ) -> UInt8[np.ndarray, "N *S P H W 3"]:
+        """The frames that follow, as one sample or several.
 
         Args:
             frames: the given frames, uint8 [0, 255] (N, K, H, W, 3).
             seed: one number for all clips (so that a clip's video does not depend on its company), or one a clip.
+            samples: how many of each clip; sample j of seed s is what seed s + j gives.
             sampling: settings in place of the model's own.
+            on_progress: see the module.
 
         Returns:
-            The T - K predicted frames, uint8 [0, 255].
+            The T - K predicted frames, uint8 [0, 255]; with `samples` an axis for them after the clips.
 
         Raises:
-            InputError: frames or seeds that do not fit; the message says what does.
+            InputError: frames or seeds that do not fit, or a model that takes no given frames.
         """
-        self._check(frames, self.given_frames)
-        seeds = seeds_of(seed, len(frames))
-        result = self._empty(len(frames), self.predicted_frames)
-        for rows in self._chunks(len(frames)):
-            result[rows] = predicting.predict(
-                self.vqvae,
-                self.transformer,
-                frames[rows],
-                seeds=seeds[rows],
-                sampling=sampling or self.sampling,
-                device=self.device,
+        seeds, settings = self._given(frames, seed), sampling or self.sampling
+        if samples is None:
+            return gather(
+                lambda rows: predicting.predict(self, frames[rows], seeds[rows], settings),
+                len(frames),
+                self.batch,
+                on_progress,
             )
+        count = checks.check_count("samples", samples)
+        return gather(
+            lambda rows: predicting.predict_samples(self, frames[rows], count, seeds[rows], settings),
+            len(frames),
+            max(1, self.batch // count),
+            on_progress,
+        )
+
+    @inference
+    def rollout(
+        self,
+        frames: np.ndarray,
+        length: int,
+        *,
+        carry: rolling.Carry = "tokens",
+        seed: Seed = 0,
+        sampling: SamplingConfig | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UInt8[np.ndarray, "N L H W 3"]:
+        """Any number of frames that follow, clip after clip; the first clip is what `predict` gives.
+
+        Args:
+            frames: the given frames, uint8 [0, 255] (N, K, H, W, 3).
+            length: L, frames to predict, at least 1.
+            carry: what a clip hands to the next: "tokens" (Sec. 3.2), or "frames", decoded and encoded again.
+            seed: as in `predict`; clip c of a rollout draws by a seed of its own, made of (seed, c).
+            sampling: settings in place of the model's own.
+            on_progress: see the module.
+
+        Raises:
+            InputError: what does not fit, or a model that takes no given frames.
+        """
+        seeds, count = self._given(frames, seed), checks.check_count("length", length)
+        checks.check_choice("carry", carry, ("tokens", "frames"))
+        settings = sampling or self.sampling
+        return gather(
+            lambda rows: rolling.rollout(self, frames[rows], count, carry, seeds[rows], settings),
+            len(frames),
+            self.batch,
+            on_progress,
+        )
+
+    def generate(
+        self,
+        count: int,
+        *,
+        first: int = 0,
+        seed: int = 0,
+        sampling: SamplingConfig | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "n T H W 3"]]:
+        """Videos of nothing given, `batch` at a time as they are drawn (none is held).
+
+        Args:
+            count: how many.
+            first: number of the first one. Video i is a function of (seed, i) alone.
+            seed: of them all.
+            sampling: settings in place of the model's own.
+            on_progress: see the module.
+
+        Raises:
+            MosoError: the model was not trained for it.
+            InputError: a number that does not fit.
+        """
+        if not self.transformer.unconditional:
+            raise MosoError(
+                f"generate: this model was trained to continue {self.given_frames} given frames only; train one with "
+                "train_transformer.loss.unconditional_share above 0, or with given_frames = 0"
+            )
+        numbers = range(checks.check_count("first", first, least=0), first + checks.check_count("count", count))
+        checks.check_count("seed", seed, least=0)
+        return self._videos(numbers, seed, sampling or self.sampling, on_progress)
+
+    @inference
+    def interpolate(
+        self,
+        frames: np.ndarray,
+        given: Sequence[int] | None = None,
+        *,
+        tokens_from: interpolating.TokensFrom = "given_frames",
+        seed: Seed = 0,
+        sampling: SamplingConfig | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UInt8[np.ndarray, "N T H W 3"]:
+        """Whole clips whose missing frames are drawn; the given ones are as their tokens tell them.
+
+        Args:
+            frames: uint8 [0, 255] (N, T, H, W, 3); pixels of missing frames are never read with "given_frames".
+            given: numbers of the given frames, from 0, at least one; every second one when None.
+            tokens_from: "given_frames" alone, or the "whole_clip", the missing frames included (the paper's).
+            seed: as in `predict`.
+            sampling: settings in place of the model's own with 16 steps.
+            on_progress: see the module.
+
+        Raises:
+            InputError: what does not fit.
+        """
+        self._check(frames)
+        checks.check_choice("tokens_from", tokens_from, ("given_frames", "whole_clip"))
+        every_second = range(0, self.clip_frames, 2)
+        known = checks.check_frame_numbers("given", every_second if given is None else given, self.clip_frames)
+        seeds = seeds_of(seed, len(frames))
+        settings = sampling or dataclasses.replace(self.sampling, steps=interpolating.STEPS)
+        return gather(
+            lambda rows: interpolating.interpolate(
+                self, frames[rows], sorted(set(known)), tokens_from, seeds[rows], settings
+            ),
+            len(frames),
+            self.batch,
+            on_progress,
+        )
+
+    @inference
+    def recombine(
+        self,
+        *,
+        scene: np.ndarray | None = None,
+        object: np.ndarray | None = None,
+        motion: np.ndarray | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UInt8[np.ndarray, "N T H W 3"]:
+        """Videos of one's scene, another's object and a third's motion: whole clips each, uint8 (N, T, H, W, 3).
+
+        Raises:
+            InputError: clips that do not fit, or that are missing, or that the model has no such component for.
+        """
+        named = {"scene": scene, "object": object, "motion": motion}
+        videos = recombining.check_sources(named, self.components)
+        for name, clips in videos.items():
+            self._check(clips, name)
+        count = recombining.check_counts(videos)
+        return gather(
+            lambda rows: recombining.recombine(self, {name: clips[rows] for name, clips in videos.items()}),
+            count,
+            self.batch,
+            on_progress,
+        )
+
+    @inference
+    def decompose(
+        self, frames: np.ndarray, parts: Sequence[str] | None = None, *, on_progress: OnProgress | None = None
+    ) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
+        """Part -> the clips as the decoder draws that part alone (Sec. C.3).
+
+        Args:
+            frames: whole clips, uint8 (N, T, H, W, 3).
+            parts: of "scene", "object", "motion" and "object_motion" (both together); all the model has when None.
+            on_progress: see the module.
+
+        Raises:
+            InputError: frames that do not fit, or a part that the model has not.
+        """
+        self._check(frames)
+        wanted = decomposing.check_parts(parts, self.components)
+        result = {part: np.empty_like(frames) for part in wanted}
+        for rows in chunks(len(frames), self.batch, on_progress):
+            for part, video in decomposing.decompose(self, frames[rows], wanted).items():
+                result[part][rows] = video
         return result
 
-    @_inference
-    def encode(self, frames: np.ndarray) -> ClipTokens:
+    @staticmethod
+    def preprocess(
+        frames: np.ndarray, low: float = LOW, high: float = HIGH
+    ) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
+        """Algorithm 1's own split of the pixels (Figs. 6, 7): "scene", "object" and "motion" (around grey).
+
+        Args:
+            frames: clips of any length and size, uint8 (N, T, H, W, 3); scene + object = frames.
+            low, high: thresholds c_l and c_h on the change of a pixel in [0, 1].
+
+        Raises:
+            InputError: what does not fit.
+        """
+        checks.check_frames(frames, frames_expected=None, height=None, width=None)
+        return decomposing.preprocess(frames, low, high)
+
+    @inference
+    def encode(self, frames: np.ndarray, *, on_progress: OnProgress | None = None) -> ClipTokens:
         """Tokens of whole clips uint8 [0, 255] (N, T, H, W, 3), on the CPU; inverse (with a loss) of `decode`.
+
+        moso.tasks.token_file writes them to a file.
 
         Raises:
             InputError: frames that do not fit.
         """
-        self._check(frames, self.clip_frames)
-        chunks = self._chunks(len(frames))
-        return ClipTokens.concatenate([coding.encode(self.vqvae, frames[rows], self.device) for rows in chunks])
+        self._check(frames)
+        rows_of = chunks(len(frames), self.batch, on_progress)
+        return ClipTokens.concatenate([coding.encode(self, frames[rows]) for rows in rows_of])
 
-    @_inference
+    @inference
     def decode(
-        self, tokens: ClipTokens, frames: Sequence[int] | None = None, *, only: Collection[str] | None = None
+        self,
+        tokens: ClipTokens | TokenFile,
+        frames: Sequence[int] | None = None,
+        *,
+        only: Collection[str] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> UInt8[np.ndarray, "N n H W 3"]:
         """Frames of tokens.
 
         Args:
-            tokens: of N clips.
+            tokens: of N clips, or what `read_tokens` read from a file.
             frames: which frames to draw, from 0; all T when None. The decoder is blind to time: each costs the same.
             only: components to draw ("scene", "object", "motion"); the others are zeros (Sec. C.3).
+            on_progress: see the module.
 
         Raises:
             InputError: tokens of other grids or outside the codebook, or no such frame.
+            MismatchError: a file with tokens of another codebook.
         """
-        check_tokens(tokens, self.vqvae.grids, len(self.vqvae.codebook))
-        wanted = list(range(self.clip_frames) if frames is None else frames)
-        if not wanted or min(wanted) < 0 or max(wanted) >= self.clip_frames:
-            raise InputError(f"frames: expected numbers from 0 to {self.clip_frames - 1}, got {wanted}")
-        result = self._empty(len(tokens.scene), len(wanted))
-        for rows in self._chunks(len(result)):
-            result[rows] = coding.decode(self.vqvae, tokens[rows], self.device, wanted, only)
-        return result
+        clips = self._tokens_of(tokens)
+        wanted = checks.check_frame_numbers(
+            "frames", range(self.clip_frames) if frames is None else frames, self.clip_frames
+        )
+        return gather(
+            lambda rows: coding.decode(self, clips[rows], wanted, only),
+            len(clips),
+            self.batch,
+            on_progress,
+        )
 
-    @_inference
-    def reconstruct(self, frames: np.ndarray) -> UInt8[np.ndarray, "N T H W 3"]:
+    @inference
+    def reconstruct(
+        self, frames: np.ndarray, *, on_progress: OnProgress | None = None
+    ) -> UInt8[np.ndarray, "N T H W 3"]:
         """The clips, uint8 (N, T, H, W, 3), as their tokens tell them: what a perfect Stage II would draw.
 
         Raises:
             InputError: frames that do not fit.
         """
-        self._check(frames, self.clip_frames)
-        result = self._empty(len(frames), self.clip_frames)
-        for rows in self._chunks(len(frames)):
-            result[rows] = reconstructing.reconstruct(self.vqvae, frames[rows], self.device)
-        return result
+        self._check(frames)
+        return gather(
+            lambda rows: reconstructing.reconstruct(self, frames[rows]),
+            len(frames),
+            self.batch,
+            on_progress,
+        )
 
-    @_inference
-    def decompose(self, frames: np.ndarray) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
-        """Component -> the clips as the decoder draws that component alone: "scene", "object", "motion".
+    def _check(self, frames: Any, name: str = "frames", count: int | None = None) -> None:
+        expected = self.clip_frames if count is None else count
+        checks.check_frames(frames, frames_expected=expected, height=self.height, width=self.width, name=name)
 
-        Raises:
-            InputError: frames that do not fit.
-        """
-        self._check(frames, self.clip_frames)
-        result = {component: self._empty(len(frames), self.clip_frames) for component in COMPONENTS}
-        for rows in self._chunks(len(frames)):
-            for component, video in decomposing.decompose(self.vqvae, frames[rows], self.device).items():
-                result[component][rows] = video
-        return result
+    def _given(self, frames: Any, seed: Seed) -> list[int]:
+        if not self.given_frames:
+            raise InputError("frames: expected none, this model takes no given frames; ask it to generate")
+        self._check(frames, count=self.given_frames)
+        return seeds_of(seed, len(frames))
 
-    def _check(self, frames: Any, count: int) -> None:
-        check_frames(frames, frames_expected=count, height=self.height, width=self.width)
+    def _tokens_of(self, tokens: ClipTokens | TokenFile) -> ClipTokens:
+        if isinstance(tokens, TokenFile):
+            if tokens.codebook_digest != self.codebook_digest:
+                raise MismatchError(
+                    f"tokens of codebook {tokens.codebook_digest[:12]}, this model's is {self.codebook_digest[:12]}: "
+                    "decode them with the model that encoded them"
+                )
+            tokens = tokens.tokens
+        checks.check_tokens(tokens, self.vqvae.grids, self.codebook_size)
+        return tokens
 
-    def _chunks(self, clips: int) -> Iterator[slice]:
-        return (slice(first, min(first + self.batch, clips)) for first in range(0, clips, self.batch))
-
-    def _empty(self, clips: int, frames: int) -> np.ndarray:
-        return np.empty((clips, frames, self.height, self.width, 3), dtype=np.uint8)
-
-
-def _scheme(reference: str | Path) -> str:
-    head, separator, _ = str(reference).partition(":/")
-    return head if separator and isinstance(reference, str) and head.isidentifier() else ""
-
-
-def _resolve(address: str) -> Path:
-    scheme = _scheme(address)
-    known = {point.name: point for point in entry_points(group=RESOLVERS)}
-    if scheme not in known:
-        listed = ", ".join(sorted(known)) or "none is installed"
-        raise MosoError(f"{address}: nothing here knows the scheme {scheme!r} (known: {listed}); give a folder instead")
-    return Path(known[scheme].load()(address))
-
-
-def _sampling(transformer_folder: Path) -> SamplingConfig:
-    path = transformer_folder / "sampling.json"
-    if not path.exists():
-        raise FormatError(f"{path} is missing; rerun train_transformer, which writes it")
-    return build(SamplingConfig, json.loads(path.read_text()), at="sampling.json")
+    def _videos(
+        self, numbers: range, seed: int, sampling: SamplingConfig, on_progress: OnProgress | None
+    ) -> Iterator[np.ndarray]:
+        # Apart from `generate`, whose checks are to speak when it is called and not when the first video is taken.
+        draw = inference(generating.generate)
+        for rows in chunks(len(numbers), self.batch, on_progress):
+            seeds = [generating.video_seed(seed, number) for number in numbers[rows]]
+            yield draw(self, seeds, sampling)

@@ -4,41 +4,84 @@ The K given frames are repeated to a pseudo clip (Eq. 10) and encoded; Stage II 
 scene and object tokens and the motion tokens of the pools wholly inside the first K frames (Eq. 12); Stage I decodes
 the frames K+1..T.
 
-Legend: N clips, K given frames, T frames of a clip, P = T - K, H W pixels.
+Legend: N clips, K given frames, T frames of a clip, P = T - K, h w token grid, H W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
+from torch import Tensor
 
-from moso.frames.clips import to_float
-from moso.tasks.encode import decode
+from moso.tasks.chunks import chunks
+from moso.tasks.encode import decode, float_frames
+from moso.tasks.networks import Networks
+from moso.tokens.clip_tokens import ClipTokens
 from moso.transformer.config import SamplingConfig
-from moso.transformer.model import MosoTransformer
 from moso.transformer.sampling import sample
 from moso.vqvae.decompose import pseudo_clip
-from moso.vqvae.model import VQVAE
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What Stage II is told of the frames before.
+
+    Attributes:
+        scene, object: tokens of the pseudo clip.
+        motion: tokens of the frames whose pools lie wholly inside the given ones.
+    """
+
+    scene: Int[Tensor, "N hs ws"]
+    object: Int[Tensor, "N ho wo"]
+    motion: Int[Tensor, "N g hm wm"]
+
+    def repeated(self, times: int) -> Conditioning:
+        """Each clip's `times` times in a row."""
+        return Conditioning(*(part.repeat_interleave(times, dim=0) for part in (self.scene, self.object, self.motion)))
+
+
+def condition(networks: Networks, given: UInt8[np.ndarray, "N K H W 3"]) -> Conditioning:
+    """The conditioning that K given frames make (Eqs. 10, 12); nothing else is read."""
+    known = float_frames(networks, given)
+    clips, given_frames, *picture = known.shape
+    clip = known.new_zeros((clips, networks.clip_frames, *picture))
+    clip[:, :given_frames] = known
+    tokens = networks.vqvae.encode(pseudo_clip(clip, given_frames))
+    return Conditioning(tokens.scene, tokens.object, tokens.motion[:, : networks.transformer.given_motion_frames])
+
+
+def draw(networks: Networks, known: Conditioning, seeds: Sequence[int], sampling: SamplingConfig) -> ClipTokens:
+    """One sample of the target clips' tokens; `seeds` has one a clip."""
+    return sample(networks.transformer, known.scene, known.object, known.motion, sampling, seeds)
 
 
 def predict(
-    vqvae: VQVAE,
-    transformer: MosoTransformer,
-    given: UInt8[np.ndarray, "N K H W 3"],
-    *,
-    seeds: Sequence[int],
-    sampling: SamplingConfig,
-    device: torch.device,
+    networks: Networks, given: UInt8[np.ndarray, "N K H W 3"], seeds: Sequence[int], sampling: SamplingConfig
 ) -> UInt8[np.ndarray, "N P H W 3"]:
     """One sample of the T - K frames that follow `given`; `seeds` has one a clip."""
-    known = to_float(torch.from_numpy(np.ascontiguousarray(given)).to(device))
-    clips, given_frames, *picture = known.shape
-    clip = known.new_zeros((clips, vqvae.grids.frames, *picture))
-    clip[:, :given_frames] = known
-    tokens = vqvae.encode(pseudo_clip(clip, given_frames))
-    known_motion = tokens.motion[:, : transformer.given_motion_frames]
-    drawn = sample(transformer, tokens.scene, tokens.object, known_motion, sampling, seeds)
-    return decode(vqvae, drawn, device, frames=range(given_frames, vqvae.grids.frames))
+    tokens = draw(networks, condition(networks, given), seeds, sampling)
+    return decode(networks, tokens, range(networks.given_frames, networks.clip_frames))
+
+
+def predict_samples(
+    networks: Networks,
+    given: UInt8[np.ndarray, "N K H W 3"],
+    samples: int,
+    seeds: Sequence[int],
+    sampling: SamplingConfig,
+) -> UInt8[np.ndarray, "N S P H W 3"]:
+    """`samples` samples of each clip: sample j of seed s is what seed s + j gives.
+
+    The given frames are encoded once; `networks.batch` samples are drawn at a time (or one a clip, if that is more).
+    """
+    known, wanted = condition(networks, given), range(networks.given_frames, networks.clip_frames)
+    result = np.empty((len(given), samples, len(wanted), *given.shape[2:]), dtype=np.uint8)
+    for part in chunks(samples, max(1, networks.batch // len(given))):
+        numbers = range(part.start, part.stop)
+        each = [seed + number for seed in seeds for number in numbers]
+        videos = decode(networks, draw(networks, known.repeated(len(numbers)), each, sampling), wanted)
+        result[:, part] = videos.reshape(len(given), len(numbers), *videos.shape[1:])
+    return result
