@@ -101,8 +101,8 @@ class VQVAEConfig:
     def __post_init__(self) -> None:
         for name, known in (("decomposition", Decomposed), ("merge", Merge), ("codebooks", Codebooks)):
             if getattr(self, name) not in get_args(known):
-                fitting = ", ".join(map(repr, get_args(known)))
-                raise ConfigError(name, getattr(self, name), "is none of the known ones", f"one of {fitting} would fit")
+                names = ", ".join(map(repr, get_args(known)))
+                raise ConfigError(name, getattr(self, name), "is none of the known ones", f"one of {names} would fit")
         for name in (
             "frames",
             "height",
@@ -220,6 +220,11 @@ class VQVAEConfig:
     def codebook_parts(self) -> int:
         """In how many equal parts the codebook lies: one, or one a component."""
         return len(self.components) if self.codebooks == "separate" else 1
+
+    def codebook_part(self, component: str) -> int:
+        """Which part a component's tokens lie in (for an absent one, which has none: the first)."""
+        shared = self.codebook_parts == 1 or component not in self.components
+        return 0 if shared else self.components.index(component)
 
     @property
     def scales(self) -> int:

@@ -1,10 +1,11 @@
-"""The merge module (Eqs. 3 to 8): motion decides, place by place, how much of the scene and how much of the object a
-frame shows.
+"""How a frame's feature is made of the components': the merge module (Eqs. 3 to 8), where motion decides, place by
+place, how much of the scene and how much of the object a frame shows; or their sum (ablations).
 
 B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors
 8, 16, 32, each twice the last; as in the released code there are
 three scales, each half of the last, for any factors: a component is brought down to a coarser scale by stride-2
-layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
+layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter. An
+absent component is an empty tensor, and is not read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,28 @@ from moso.vqvae.layers import downsample_stack, resize
 
 COMPONENTS = ("motion", "scene", "object")
 """In the order in which Eqs. 3 to 5 concatenate them."""
+
+
+def bring_down(config: VQVAEConfig, factor: int) -> nn.ModuleDict:
+    """Stride-2 layers that take each component there is to the grid of `factor`; none where it is not finer."""
+    layers = {}
+    for name in (name for name in COMPONENTS if name in config.components):
+        count = max(0, (factor // config.factor(name)).bit_length() - 1)
+        layers[name] = downsample_stack(
+            config.channels,
+            [config.channels] * count,
+            kernel=config.merge_kernel,
+            refine=config.stem_refine,
+            relu=config.stem_relu,
+            group=config.norm_group,
+        )
+    return nn.ModuleDict(layers)
+
+
+def bring_up(config: VQVAEConfig, factor: int) -> dict[str, int]:
+    """By how much each component there is must be interpolated to reach the grid of `factor`; 1 where it is not
+    coarser."""
+    return {name: max(1, config.factor(name) // factor) for name in config.components}
 
 
 class Mix(nn.Module):
@@ -61,24 +84,12 @@ class MergeModule(nn.Module):
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         channels = config.channels
-        factors = {"motion": config.motion_factor, "scene": config.scene_factor, "object": config.object_factor}
         self.object_up = config.object_factor // config.scene_factor
         self.downs, self.mixes = nn.ModuleList(), nn.ModuleList()
         for scale in range(SCALES):
             factor = config.scene_factor * 2**scale
-            downs = {
-                name: downsample_stack(
-                    channels,
-                    [channels] * max(0, (factor // own).bit_length() - 1),
-                    kernel=config.merge_kernel,
-                    refine=config.stem_refine,
-                    relu=config.stem_relu,
-                    group=config.norm_group,
-                )
-                for name, own in factors.items()
-            }
-            self.downs.append(nn.ModuleDict(downs))
-            self.mixes.append(Mix(channels, {name: max(1, own // factor) for name, own in factors.items()}))
+            self.downs.append(bring_down(config, factor))
+            self.mixes.append(Mix(channels, bring_up(config, factor)))
         self.weigh = nn.Conv2d(channels, channels, 1)
 
     def forward(
@@ -98,3 +109,38 @@ class MergeModule(nn.Module):
         up = resize(object, self.object_up)
         # (8), w z^s + (1 - w) z^o, with one product instead of two
         return each_frame(torch.add, each_frame(torch.mul, share, scene - up), up)
+
+
+class Sum(nn.Module):
+    """The components' features, brought to each of the config's scales and added there, the scales then added from
+    coarse to fine as in Eqs. 6 and 7; with one scale and nothing finer to bring down it has no parameters.
+
+    Three scales for motion and content ("summing frame-wise features with content features at multi scales", Sec.
+    C.2; the paper gives no more, the scales and their layers are the merge module's); one for the full decomposition
+    without its merge module (Table 6) and for motion alone, of which it is the identity.
+    """
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        factors = [config.finest_factor * 2**scale for scale in range(config.scales)]
+        self.downs = nn.ModuleList(bring_down(config, factor) for factor in factors)
+        self.ups = [bring_up(config, factor) for factor in factors]
+
+    def forward(
+        self, scene: Float[Tensor, "B C h w"], object: Float[Tensor, "B C a b"], motion: Float[Tensor, "Bn C c d"]
+    ) -> Float[Tensor, "Bn C h w"]:
+        # scales and resizing are linear, so each component is summed over the scales by itself, scene and object once
+        # a clip instead of once a frame
+        features = {"scene": scene, "object": object}
+        still = [self._over_scales(name, value) for name, value in features.items() if name in self.ups[0]]
+        moving = self._over_scales("motion", motion)
+        return each_frame(torch.add, moving, sum(still[1:], still[0])) if still else moving
+
+    def _over_scales(self, name: str, feature: Float[Tensor, "n C _h _w"]) -> Float[Tensor, "n C h w"]:
+        total: Tensor | None = None
+        for downs, ups in zip(reversed(self.downs), reversed(self.ups), strict=True):
+            assert isinstance(downs, nn.ModuleDict)
+            here = resize(downs[name](feature), ups[name])
+            total = here if total is None else here + resize(total, 2)
+        assert total is not None
+        return total

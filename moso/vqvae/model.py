@@ -1,13 +1,15 @@
-"""MOSO-VQVAE: encoders, the shared codebook and the decoder as one module, and its folder on disk.
+"""MOSO-VQVAE: encoders, the codebook and the decoder as one module, and its folder on disk.
 
 B batch, T frames of a clip, n some frames of it, C channels, H W pixels, h w token grid (each component has its
-own), D code dimension, N codebook size.
+own), D code dimension, N codebook size, V vectors of a clip. A component that the decomposition does not have has the
+grid (0, 0): its features (B, D, 0, 0) and tokens (B, 0, 0) go along empty, and no network reads them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +23,12 @@ from torch import Tensor, nn
 from moso.config import build
 from moso.errors import ConfigError, FormatError
 from moso.provenance import write_json
-from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
+from moso.tokens.clip_tokens import ABSENT, COMPONENTS, ClipTokens, TokenGrids
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.decoder import Decoder
-from moso.vqvae.decompose import difference, pseudo_clip
+from moso.vqvae.decompose import Decomposition, difference, pseudo_clip
 from moso.vqvae.encoders import MotionEncoder, StillEncoder
-from moso.vqvae.quantizer import Quantizer, nearest
+from moso.vqvae.quantizer import Quantizer
 
 FORMAT, VERSION = "moso.vqvae", 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -41,7 +43,7 @@ class Features(NamedTuple):
 
     def rows(self) -> Float[Tensor, "B V D"]:
         """All vectors of each clip: scene's, object's, then motion's frame by frame."""
-        return torch.cat([value.movedim(-3, -1).reshape(len(value), -1, value.shape[-3]) for value in self], dim=1)
+        return torch.cat([value.movedim(-3, -1).flatten(1, -2) for value in self], dim=1)
 
 
 class Quantized(NamedTuple):
@@ -50,7 +52,8 @@ class Quantized(NamedTuple):
     Attributes:
         codes: codebook[tokens]; gradients pass straight through to the features.
         tokens: int64 in [0, N).
-        commitment: || z - sg(z_q) ||^2, mean over a component's elements, summed over the three (Eq. 9).
+        commitment: || z - sg(z_q) ||^2, mean over a component's elements, summed over those there are
+            (Eq. 9).
         vectors, found: all features of each clip and their tokens side by side, without gradients, for the
             codebook's statistics.
     """
@@ -81,39 +84,61 @@ class VQVAE(nn.Module):
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.scene_encoder = StillEncoder(config, config.scene_factor)
-        self.object_encoder = StillEncoder(config, config.object_factor)
+        self.grids: TokenGrids = config.grids
+        present = config.components
+        self.scene_encoder = StillEncoder(config, config.scene_factor) if "scene" in present else None
+        self.object_encoder = StillEncoder(config, config.object_factor) if "object" in present else None
         self.motion_encoder = MotionEncoder(config)
-        self.quantizer = Quantizer(config.codebook_size, config.code_dimension)
+        self.quantizer = Quantizer(config.codebook_size, config.code_dimension, config.codebook_parts)
         self.decoder = Decoder(config)
-        self.grids = TokenGrids(
-            config.frames,
-            config.grid(config.scene_factor),
-            config.grid(config.object_factor),
-            config.grid(config.motion_factor),
-        )
 
     @property
     def codebook(self) -> Float[Tensor, "N D"]:
-        """e_1 .. e_N, shared by the three components."""
+        """e_1 .. e_N, of all components."""
         return self.quantizer.codebook
+
+    def videos(self, frames: Float[Tensor, "B T C H W"]) -> Decomposition:
+        """What the encoders are given of raw frames: scene and object encoder the frames, the motion encoder their
+        difference, or the frames too where nothing is decomposed (Sec. C.2)."""
+        whole = self.config.decomposition == "none"
+        return Decomposition(frames if whole else difference(frames), frames, frames)
 
     def features(
         self, scene: Float[Tensor, "B T C H W"], object: Float[Tensor, "B T C H W"], motion: Float[Tensor, "B n C H W"]
     ) -> Features:
         """What the encoders make of the three videos; of motion any whole pools, since nothing crosses them."""
-        return Features(self.scene_encoder(scene), self.object_encoder(object), self.motion_encoder(motion))
+        still = [
+            self._absent(video) if encoder is None else encoder(video)
+            for encoder, video in ((self.scene_encoder, scene), (self.object_encoder, object))
+        ]
+        return Features(still[0], still[1], self.motion_encoder(motion))
+
+    def rows_of_parts(self, frames: int) -> list[slice]:
+        """Which of a clip's vectors (`Features.rows`, of so many frames' motion) each part of the codebook is for."""
+        still = [int(np.prod(self.grids.scene)), int(np.prod(self.grids.object))]
+        sizes = [*still, frames * int(np.prod(self.grids.motion))]
+        if self.config.codebook_parts == 1:
+            return [slice(0, sum(sizes))]
+        ends = np.cumsum([size for size in sizes if size]).tolist()
+        return [slice(first, end) for first, end in pairwise([0, *ends])]
 
     def quantize(self, features: Features) -> Quantized:
-        """Nearest codes, one search for all three components. Updates nothing: training hands the statistics to the
-        quantizer itself."""
+        """Nearest codes, one search for all components that share them. Updates nothing: training hands the
+        statistics to the quantizer itself."""
         vectors = features.rows().detach()
-        found = nearest(vectors.flatten(0, 1), self.codebook).view(vectors.shape[:2])
+        by_part = enumerate(self.rows_of_parts(features.motion.shape[1]))
+        found = torch.cat(
+            [
+                self.quantizer.find(vectors[:, rows].flatten(0, 1), part).view(len(vectors), rows.stop - rows.start)
+                for part, rows in by_part
+            ],
+            dim=1,
+        )
         shapes = [(*value.shape[:-3], *value.shape[-2:]) for value in features]
         sizes = [int(np.prod(shape[1:])) for shape in shapes]
         tokens = [part.reshape(shape) for part, shape in zip(found.split(sizes, dim=1), shapes, strict=True)]
         codes = [self.quantizer.codes(t) for t in tokens]
-        losses = [F.mse_loss(z.float(), e) for z, e in zip(features, codes, strict=True)]
+        losses = [F.mse_loss(z.float(), e) for z, e in zip(features, codes, strict=True) if z.numel()]
         straight = [StraightThrough.apply(z, e) for z, e in zip(features, codes, strict=True)]
         return Quantized(Features(*straight), ClipTokens(*tokens), torch.stack(losses).sum(), vectors, found)
 
@@ -126,8 +151,9 @@ class VQVAE(nn.Module):
             ConfigError: frames of another number or size than the model's.
         """
         self._check(frames)
-        features = self.features(frames, frames, difference(frames))
-        return ClipTokens(*(self.quantizer.search(z) for z in features))
+        videos = self.videos(frames)
+        features = self.features(videos.scene, videos.object, videos.motion)
+        return ClipTokens(*(self._search(name, z) for name, z in zip(COMPONENTS, features, strict=True)))
 
     @torch.no_grad()
     def encode_with_pseudo(
@@ -141,12 +167,15 @@ class VQVAE(nn.Module):
         """
         self._check(frames)
         still = []
-        for encoder in (self.scene_encoder, self.object_encoder):
-            features = encoder.frame_features(frames)
-            joined = (encoder.join(features), encoder.join(pseudo_clip(features, given_frames)))
-            still.append([self.quantizer.search(z) for z in joined])
+        for name, encoder in (("scene", self.scene_encoder), ("object", self.object_encoder)):
+            if encoder is None:
+                joined = (self._absent(frames),) * 2
+            else:
+                features = encoder.frame_features(frames)
+                joined = encoder.join(features), encoder.join(pseudo_clip(features, given_frames))
+            still.append([self._search(name, z) for z in joined])
         (scene, pseudo_scene), (object, pseudo_object) = still
-        motion = self.quantizer.search(self.motion_encoder(difference(frames)))
+        motion = self._search("motion", self.motion_encoder(self.videos(frames).motion))
         return ClipTokens(scene, object, motion), ClipTokens(pseudo_scene, pseudo_object, motion)
 
     @torch.no_grad()
@@ -158,12 +187,16 @@ class VQVAE(nn.Module):
         Args:
             frames: which frames to draw, indices in [0, T); all by default. No frame depends on the motion tokens of
                 another.
-            only: components to draw from ("scene", "object", "motion"); the decoder is given zeros for the others
+            only: components to draw from, of those that the model has; the decoder is given zeros for the others
                 (Sec. C.3).
+
+        Raises:
+            ConfigError: `only` names something else.
         """
-        kept = COMPONENTS if only is None else only
-        if unknown := sorted(set(kept) - set(COMPONENTS)):
-            raise ConfigError("only", unknown, "is no component", f"known: {', '.join(COMPONENTS)}")
+        present = self.config.components
+        kept = present if only is None else only
+        if unknown := sorted(set(kept) - set(present)):
+            raise ConfigError("only", unknown, "is no component of this model", f"known: {', '.join(present)}")
         motion = tokens.motion if frames is None else tokens.motion[:, frames]
         parts = {"scene": tokens.scene, "object": tokens.object, "motion": motion}
         codes = {name: self.quantizer.codes(value) for name, value in parts.items()}
@@ -172,6 +205,14 @@ class VQVAE(nn.Module):
     def codes(self, tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         """codebook[tokens]."""
         return self.codebook[tokens]
+
+    def _search(self, component: str, features: Float[Tensor, "*b D h w"]) -> Int[Tensor, "*b h w"]:
+        """Tokens of a component's grid, from its part of the codebook."""
+        return self.quantizer.search(features, self.config.codebook_part(component))
+
+    def _absent(self, video: Float[Tensor, "B n C H W"]) -> Float[Tensor, "B D 0 0"]:
+        """The features of a component that the model does not have."""
+        return video.new_zeros(len(video), self.config.code_dimension, *ABSENT)
 
     def _check(self, frames: Tensor) -> None:
         expected = (self.config.frames, 3, self.config.height, self.config.width)

@@ -21,7 +21,7 @@ from moso.training.config import TrainingConfig
 from moso.training.random import generator
 from moso.training.sampler import Sample
 from moso.training.world import World
-from moso.vqvae.decompose import HIGH, LOW, Decomposition, decompose, difference
+from moso.vqvae.decompose import HIGH, LOW, decompose
 from moso.vqvae.kmeans import kmeans, rows_at
 from moso.vqvae.losses import LossConfig, psnr, reconstruction_terms
 from moso.vqvae.model import VQVAE, Features
@@ -202,10 +202,13 @@ class VQVAEObjective:
         dead = quantizer.dead(config)
         figures["codes_dead"] = float(len(dead))
         if due and len(dead):
-            places = torch.randint(
-                self.training.batch * vectors.shape[1], (len(dead),), generator=generator(self.seed, "restart", step)
-            )
-            quantizer.replace_(dead, rows_at(places.to(vectors.device), vectors, slots, world))
+            draws = generator(self.seed, "restart", step)
+            for entries, rows in self._codebooks():
+                mine = dead[(dead >= entries.start) & (dead < entries.stop)]
+                if len(mine):
+                    found = vectors[:, rows]
+                    places = torch.randint(self.training.batch * found.shape[1], (len(mine),), generator=draws)
+                    quantizer.replace_(mine, rows_at(places.to(vectors.device), found, slots, world))
         return figures
 
     @torch.no_grad()
@@ -235,10 +238,10 @@ class VQVAEObjective:
     def _features(self, frames: Float[Tensor, "B T C H W"], chosen: Int[Tensor, "B n"], step: int) -> Features:
         """Features of all three components, motion for the chosen frames (whole pools)."""
         preprocessing = self.config.preprocessing
-        if step < preprocessing.until_step:
+        if step < preprocessing.until_step and self.model.config.decomposition == "motion_scene_object":
             videos = decompose(frames, preprocessing.low, preprocessing.high)
         else:
-            videos = Decomposition(difference(frames), frames, frames)
+            videos = self.model.videos(frames)
         return self.model.features(videos.scene, videos.object, _take(videos.motion, chosen))
 
     def _chosen_frames(self, positions: Sequence[int]) -> Int[Tensor, "B n"]:
@@ -286,7 +289,8 @@ class VQVAEObjective:
         used = torch.zeros(len(model.codebook), dtype=torch.bool, device=device)
         for at in range(0, len(wanted), CHUNK):
             frames = to_float(clips.batch(wanted[at : at + CHUNK]).to(device))
-            codes = model.features(frames, frames, difference(frames))
+            videos = model.videos(frames)
+            codes = model.features(videos.scene, videos.object, videos.motion)
             if self.quantised_from is not None:
                 quantised = model.quantize(codes)
                 codes = quantised.codes
@@ -299,11 +303,11 @@ class VQVAEObjective:
     @torch.no_grad()
     def _initialise_codebook(self, step: int, world: World) -> None:
         """k-means of what the encoders give for random training clips, in the share in which a step sees the
-        components."""
+        components; where codebooks are separate, each of its own component's vectors."""
         model, soft, seed = self.model, self.config.soft_start, self.seed
-        size = len(model.codebook)
-        per_clip = self._vectors_per_clip()
-        count = max(1, -(-soft.vectors_per_code * size // per_clip))
+        sizes = [(entries.stop - entries.start, rows.stop - rows.start) for entries, rows in self._codebooks()]
+        per_clip = sum(vectors for _, vectors in sizes)
+        count = max(1, *(-(-soft.vectors_per_code * codes // vectors) for codes, vectors in sizes))
         wanted = torch.randint(self.size, (count,), generator=generator(seed, "codebook", "clips"))
         chosen = self._chosen_frames([-1 - i for i in range(count)])  # positions that no training sample has
         mine = torch.arange(count)[world.rank :: world.size]
@@ -311,27 +315,20 @@ class VQVAEObjective:
         for part in mine.split(CHUNK):
             frames = to_float(self.training_clips.batch(wanted[part].numpy()).to(model.codebook.device))
             parts.append(self._features(frames, chosen[part].to(frames.device), step).rows().float())
-        centres, uses = kmeans(
-            torch.cat(parts),
-            mine.to(model.codebook.device),
-            count,
-            size,
-            generator=generator(seed, "codebook", "kmeans"),
-            iterations=soft.iterations,
-            world=world,
-        )
+        vectors = torch.cat(parts)
+        slots, draws = mine.to(vectors.device), generator(seed, "codebook", "kmeans")
         model.quantizer.weight.fill_(1)
-        model.quantizer.replace_(
-            torch.arange(size, device=centres.device), centres, uses * (self.training.batch / count)
-        )
+        for (entries, rows), (size, _) in zip(self._codebooks(), sizes, strict=True):
+            centres, uses = kmeans(
+                vectors[:, rows], slots, count, size, generator=draws, iterations=soft.iterations, world=world
+            )
+            every = torch.arange(entries.start, entries.stop, device=centres.device)
+            model.quantizer.replace_(every, centres, uses * (self.training.batch / count))
 
-    def _vectors_per_clip(self) -> int:
-        grids = self.model.grids
-        return int(
-            np.prod(grids.scene)
-            + np.prod(grids.object)
-            + np.prod(grids.motion) * self.pools * self.model.config.pool_frames
-        )
+    def _codebooks(self) -> list[tuple[slice, slice]]:
+        """Of each part of the codebook its entries, and which of a clip's vectors in a step are for them."""
+        rows = self.model.rows_of_parts(self.pools * self.model.config.pool_frames)
+        return list(zip(self.model.quantizer.parts, rows, strict=True))
 
 
 def evenly(size: int, count: int) -> Int[np.ndarray, " n"]:

@@ -1,10 +1,9 @@
-"""Vector quantisation over one shared codebook, learned by exponential moving averages (Eq. 2).
+"""Vector quantisation over one codebook, learned by exponential moving averages (Eq. 2).
 
-P positions, N codebook size, D code dimension. One update a step from the positions of all three components
-together. The research code's
-pitfalls are avoided by construction: no one-hot matrix (statistics by scatter-add), no positions x N x D array
-(search by blocks of a matrix product), no decay of unused codes to zero, statistics summed over all workers, no
-update in evaluation.
+P positions, N codebook size, D code dimension. One update a step from the positions of all components together. The
+components share all N entries, or each has a part of them to itself (Table 11). The research code's pitfalls are
+avoided by construction: no one-hot matrix (statistics by scatter-add), no positions x N x D array (search by blocks of
+a matrix product), no decay of unused codes to zero, statistics summed over all workers, no update in evaluation.
 """
 
 from __future__ import annotations
@@ -78,7 +77,13 @@ def nearest(vectors: Float[Tensor, "P D"], codebook: Float[Tensor, "N D"], block
 
 
 class Quantizer(nn.Module):
-    """The shared codebook and its moving averages, all buffers: they are part of the checkpoint and of no optimizer.
+    """The codebook and its moving averages, all buffers: they are part of the checkpoint and of no optimizer.
+
+    Args:
+        size: N.
+        dimension: D.
+        parts: how many codebooks it is made of, one behind the other, equally large. Search, smoothing, death and
+            restart stay inside a part; tokens are indices into the whole.
 
     Buffers:
         codebook: (N, D), e_1 .. e_N.
@@ -92,8 +97,9 @@ class Quantizer(nn.Module):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, size: int, dimension: int) -> None:
+    def __init__(self, size: int, dimension: int, parts: int = 1) -> None:
         super().__init__()
+        self.parts = [slice(i * size // parts, (i + 1) * size // parts) for i in range(parts)]
         self.register_buffer("codebook", torch.empty(size, dimension).normal_(std=dimension**-0.5))
         self.register_buffer("use", torch.zeros(size))
         self.register_buffer("weight", torch.zeros(()))
@@ -101,10 +107,15 @@ class Quantizer(nn.Module):
         self.register_buffer("counts", torch.zeros(size), persistent=False)
         self.register_buffer("sums", torch.zeros(size, dimension), persistent=False)
 
-    def search(self, features: Float[Tensor, "*b D h w"]) -> Int[Tensor, "*b h w"]:
-        """Tokens of a grid of features (Eq. 2)."""
+    def find(self, vectors: Float[Tensor, "P D"], part: int = 0) -> Int[Tensor, " P"]:
+        """Tokens of vectors (Eq. 2), each the nearest entry of a part."""
+        entries = self.parts[part]
+        return nearest(vectors, self.codebook[entries]) + entries.start
+
+    def search(self, features: Float[Tensor, "*b D h w"], part: int = 0) -> Int[Tensor, "*b h w"]:
+        """Tokens of a grid of features."""
         vectors = features.movedim(-3, -1)
-        return nearest(vectors.reshape(-1, vectors.shape[-1]), self.codebook).view(vectors.shape[:-1])
+        return self.find(vectors.reshape(-1, vectors.shape[-1]), part).view(vectors.shape[:-1])
 
     def codes(self, tokens: Int[Tensor, "*b h w"]) -> Float[Tensor, "*b D h w"]:
         """codebook[tokens] as a grid."""
@@ -137,8 +148,7 @@ class Quantizer(nn.Module):
         self.use.mul_(config.decay).add_(counts, alpha=rate)
         self.weight.mul_(config.decay).add_(rate)
         average = self.use / self.weight
-        total = average.sum()
-        smoothed = (average + config.smoothing) / (total + len(average) * config.smoothing) * total
+        smoothed = torch.cat([_smooth(average[part], config.smoothing) for part in self.parts])
         # an entry that was never used has smoothed use 0 where smoothing is off: 0 / 0, masked by its count
         step = rate / self.weight * (sums - counts[:, None] * self.codebook) / smoothed.clamp_min(1e-12)[:, None]
         self.codebook.add_(torch.where(counts[:, None] > 0, step, 0.0))
@@ -150,8 +160,8 @@ class Quantizer(nn.Module):
         return {name: float(value) for name, value in figures.items()}
 
     def dead(self, config: CodebookConfig) -> Int[Tensor, " M"]:
-        """Entries whose average use is below the configured share of the mean entry's."""
-        return torch.nonzero(self.use < config.restart_below * self.use.mean()).flatten()
+        """Entries whose average use is below the configured share of the mean entry's of their part."""
+        return torch.nonzero(self.use < config.restart_below * self._mean_use()).flatten()
 
     @torch.no_grad()
     def replace_(
@@ -160,10 +170,20 @@ class Quantizer(nn.Module):
         """Set entries anew: dead ones at a restart, all of them after k-means.
 
         Args:
-            use: uses a step to begin the average with; by default the mean entry's, so that a new entry is neither
-                dead again at once nor thrown about by its first few positions.
+            use: uses a step to begin the average with; by default the mean entry's of the part, so that a new entry
+                is neither dead again at once nor thrown about by its first few positions.
         """
         self.codebook[entries] = vectors.to(self.codebook.dtype)
         if use is None:
-            use = float(self.use.mean() / self.weight.clamp_min(1e-12))
+            use = self._mean_use()[entries] / self.weight.clamp_min(1e-12)
         self.use[entries] = (torch.as_tensor(use, device=self.use.device) * self.weight).to(self.use.dtype)
+
+    def _mean_use(self) -> Float[Tensor, " N"]:
+        """For each entry the mean of `use` over its part."""
+        return torch.cat([self.use[part].mean().expand(len(self.use[part])) for part in self.parts])
+
+
+def _smooth(average: Float[Tensor, " n"], smoothing: float) -> Float[Tensor, " n"]:
+    """Laplace smoothing of one codebook's use, which keeps its sum."""
+    total = average.sum()
+    return (average + smoothing) / (total + len(average) * smoothing) * total
