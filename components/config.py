@@ -129,13 +129,14 @@ def check_experiment(configs: Mapping[str, Any]) -> None:
             f"episodes have {frames} frames ({where})",
             f"at most {frames} fit",
         )
-    if configs["train_transformer"].model.merged_scene_object and model.scene_factor != model.object_factor:
+    grids = model.grids
+    absent = "object" not in grids.components
+    if configs["train_transformer"].model.merged_scene_object and (absent or grids.scene != grids.object):
         raise ConfigError(
             "train_transformer.model.merged_scene_object",
             True,
-            f"needs equal grids, and train_vqvae.model has scene_factor = {model.scene_factor}, "
-            f"object_factor = {model.object_factor}",
-            "set it to false, or the factors equal",
+            f"needs equal grids of a scene and an object, and train_vqvae.model gives {grids.scene} and {grids.object}",
+            "set it to false" if absent else "set it to false, or the factors equal",
         )
 
 

@@ -54,6 +54,11 @@ def test_the_shipped_params_and_both_of_their_presets_resolve() -> None:
         ("ingest", {"simulation": {"height": 64, "width": 64}}, r"height = 32: .* 64 pixels \(ingest\.simulation"),
         ("train_vqvae", {"model": {"frames": 14, "pools": 7}}, "frames = 14: episodes have 12 frames"),
         ("train_vqvae", {"model": {"object_factor": 8}}, "merged_scene_object = True: needs equal grids"),
+        (
+            "train_vqvae",
+            {"model": {"decomposition": "motion_content"}},
+            r"merged_scene_object = True: needs equal grids .*\(0, 0\); set it to false$",
+        ),
         ("evaluate", {"min_clip": 4}, r"evaluate\.min_clip = 4: unknown setting; did you mean 'min_clips'"),
     ],
 )
