@@ -4,6 +4,8 @@
         weights.safetensors    the module's state_dict (parameters, and buffers such as an EMA codebook)
         optimizer.safetensors  moments and counters
         average.safetensors    the average of the weights, where the training keeps one
+        <rival>.safetensors, <rival>_optimizer.safetensors
+                               of each module that is trained against the first (a discriminator)
         state.json             step, position in the data, identity, history …, and the sha256 of the files
                                and of itself
 
@@ -40,7 +42,7 @@ class Checkpoint:
 
     Attributes:
         step: optimizer steps done.
-        tensors: group ("weights", "optimizer", "average") -> name -> tensor, on the CPU when read.
+        tensors: group ("weights", "optimizer", "average" …) -> name -> tensor, on the CPU when read.
         state: JSON-able data.
     """
 

@@ -29,7 +29,7 @@ from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
 from moso.training.gradients import all_reduce_gradients_
 from moso.training.history import History, Means, record
-from moso.training.objective import Objective
+from moso.training.objective import Objective, Rival
 from moso.training.optimizer import ModuleOptimizer
 from moso.training.prefetch import Batches
 from moso.training.random import key_seed
@@ -108,14 +108,16 @@ class _Training:
         self.world, self.title, self.identity, self.device = world, title, identity, device
         self.stop, self.on_checkpoint = context.stop, context.on_checkpoint
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
-        if config.channels_last:
-            objective.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if world.size > 1:
-            for tensor in objective.module.state_dict().values():
-                broadcast_(tensor, world)
+        for module in (objective.module, *(rival.module for rival in objective.rivals)):
+            if config.channels_last:
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if world.size > 1:
+                for tensor in module.state_dict().values():
+                    broadcast_(tensor, world)
         self.precision = precision.choose(config.precision, device)
         self.scaler = self.precision.scaler(device)
         self.optimizer = ModuleOptimizer(objective.module, config.optimizer)
+        self.rivals = {rival.name: ModuleOptimizer(rival.module, rival.optimizer) for rival in objective.rivals}
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
         self.history: History = []
         self.means = Means()
@@ -190,35 +192,56 @@ class _Training:
         objective.module.train()
         torch.manual_seed(key_seed(self.seed, "global", step, world.rank))  # dropout draws from the global generator
         objective.before_step(step, world)
-        self.rate = self.optimizer.set_rate(rate_factor(step, config))
+        factor = rate_factor(step, config)
+        self.rate = self.optimizer.set_rate(factor)
         self.optimizer.zero_grad()
         with self.precision.autocast(self.device):
             loss, extra = objective.loss(batch, dealt, step)
+        values, stopping = self._update(self.optimizer, loss, extra, dealt)
+        for rival in objective.rivals:
+            if step >= rival.from_step:
+                values |= self._rivals_turn(rival, factor, dealt)
+        if self.scaler:
+            self.scaler.update()
+        if self.average:
+            self.average.update(step)
+        return {**values, **objective.after_step(step, world)}, stopping
+
+    def _rivals_turn(self, rival: Rival, factor: float, dealt: list[Sample]) -> dict[str, float]:
+        optimizer = self.rivals[rival.name]
+        optimizer.set_rate(factor)
+        optimizer.zero_grad()
+        rival.module.train()
+        with self.precision.autocast(self.device):
+            loss, extra = rival.loss(self.done)
+        figures, _ = self._update(optimizer, loss, extra, dealt, of=f" of {rival.name}")
+        return {f"{rival.name}_{name}": value for name, value in figures.items()}
+
+    def _update(
+        self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], dealt: list[Sample], of: str = ""
+    ) -> tuple[dict[str, float], bool]:
+        """From a loss to new weights: figures, the same on every worker, and whether any worker was asked to stop."""
+        config, world = self.config, self.world
         share = len(dealt) / config.batch
         scaled = loss if world.size == 1 else loss * share
         (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]
-        parameters = list(self.optimizer.parameters.values())
+        parameters = list(optimizer.parameters.values())
         all_reduce_gradients_(parameters, world)
         if self.scaler:  # after the sum, so that every worker finds the same infinities
-            for part in self.optimizer.parts:
+            for part in optimizer.parts:
                 self.scaler.unscale_(part)
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         values, stopping = self._agree({"loss": loss, **extra}, share)
         gradient_norm = norm.item()
         if not math.isfinite(values["loss"]) or not (self.scaler or math.isfinite(gradient_norm)):
-            raise NotFiniteError(self._not_finite(values["loss"], gradient_norm, dealt))
+            raise NotFiniteError(self._not_finite(of, values["loss"], gradient_norm))
         if config.gradient_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.gradient_clip, norm)
-        self.optimizer.step(self.scaler)
-        if self.scaler:
-            self.scaler.update()
-        if self.average:
-            self.average.update(step)
-        after = objective.after_step(step, world)
+        optimizer.step(self.scaler)
         if math.isfinite(gradient_norm):  # fp16 leaves out the steps where it is not
             values["gradient_norm"] = gradient_norm
-        return {**values, **after}, stopping
+        return values, stopping
 
     def _agree(self, figures: Mapping[str, Tensor], share: float) -> tuple[dict[str, float], bool]:
         """The figures as means over the global batch, and whether any worker's stop signal is raised."""
@@ -230,10 +253,12 @@ class _Training:
         *values, stopping = self.world.all_reduce_(vector).tolist()
         return dict(zip(figures, values, strict=True)), stopping > 0
 
-    def _not_finite(self, loss: float, gradient_norm: float, dealt: list[Sample]) -> str:
+    def _not_finite(self, of: str, loss: float, gradient_norm: float) -> str:
+        clips = samples(self.seed, self.objective.size, self.done * self.config.batch, self.config.batch, SOLO)
         return (
-            f"{self.title}: step {self.done}: loss {loss}, gradient norm {gradient_norm}, on the training clips "
-            f"{[sample.index for sample in dealt]}; last good checkpoint: {self.saved or 'none'}; "
+            f"{self.title}: step {self.done}: loss{of} {loss}, gradient norm {gradient_norm}, on the training clips "
+            f"{', '.join(self.objective.sample_id(clip.index) for clip in clips)}; "
+            f"last good checkpoint: {self.saved or 'none'}; "
             "look at those clips, lower optimizer.learning_rate, or set gradient_clip"
         )
 
@@ -253,6 +278,9 @@ class _Training:
         tensors = {"weights": self.objective.module.state_dict(), "optimizer": self.optimizer.state()}
         if self.average:
             tensors["average"] = self.average.tensors
+        for rival in self.objective.rivals:
+            tensors[rival.name] = rival.module.state_dict()
+            tensors[f"{rival.name}_optimizer"] = self.rivals[rival.name].state()
         state = {
             "identity": self._identity(),
             "identity_digest": digest_json(self._identity()),
@@ -283,6 +311,9 @@ class _Training:
             )
         try:
             self.objective.module.load_state_dict(dict(found.tensors["weights"]))
+            for rival in self.objective.rivals:
+                rival.module.load_state_dict(dict(found.tensors[rival.name]))
+                self.rivals[rival.name].load_state(dict(found.tensors[f"{rival.name}_optimizer"]))
         except RuntimeError as error:
             raise CheckpointError(f"{self.work.checkpoints}: step {found.step}: {error}") from error
         self.optimizer.load_state(dict(found.tensors["optimizer"]))

@@ -7,8 +7,36 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from moso.training.config import OptimizerConfig
 from moso.training.sampler import Sample
 from moso.training.world import World
+
+
+@runtime_checkable
+class Rival(Protocol):
+    """A module that is trained against the objective's module, in turn with it: a discriminator.
+
+    From `from_step` on the loop gives it its turn at each step, after the objective's own update: its loss, backward,
+    its own optimizer (whose rate follows the training's schedule). Its weights and moments are in the checkpoint; the
+    average of the weights and the result know nothing of it.
+    """
+
+    name: str
+    """Its figures are recorded as <name>_loss, <name>_gradient_norm and <name>_<figure>."""
+
+    module: nn.Module
+    """On the device of the objective's module. The objective's own loss must leave its parameters without gradient."""
+
+    optimizer: OptimizerConfig
+
+    from_step: int
+    """The first step, from 0, at which it is trained."""
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Its loss on what the objective's loss has just seen: a mean over this worker's samples, and scalar figures.
+
+        It gives gradients to `module` alone.
+        """
 
 
 @runtime_checkable  # tests check arguments as they are passed
@@ -27,6 +55,12 @@ class Objective(Protocol):
 
     size: int
     """Number of samples in the training set."""
+
+    rivals: Sequence[Rival]
+    """What is trained against `module`; mostly nothing."""
+
+    def sample_id(self, index: int) -> str:
+        """Name of a sample of the training set for messages, such as the clip's 'seed_000012@00004'."""
 
     def prepare(self, samples: Sequence[Sample]) -> Any:
         """The batch of `samples` on the CPU (uint8 frames, int tokens).

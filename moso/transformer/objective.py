@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from moso.errors import MismatchError
 from moso.tokens.clip_tokens import ClipTokens
 from moso.tokens.store import StoredBatch, TokenStore
+from moso.training.objective import Rival
 from moso.training.random import generator
 from moso.training.sampler import Sample
 from moso.training.world import World
@@ -53,6 +54,7 @@ class TransformerObjective:
     ) -> None:
         check_store(model, store)
         self.module: nn.Module = model
+        self.rivals: Sequence[Rival] = ()
         self.model, self.store, self.config, self.seed = model, store, loss, seed
         self.rows = store.rows("train")
         self.size = len(self.rows)
@@ -61,6 +63,10 @@ class TransformerObjective:
         count = min(validation_clips, len(every))
         self.validation_rows = [every[i * len(every) // count] for i in range(count)]
         self.validation_batch = validation_batch
+
+    def sample_id(self, index: int) -> str:
+        """The clip's id."""
+        return str(self.store.table["clip_id"].iloc[int(self.rows[index])])
 
     def prepare(self, samples: Sequence[Sample]) -> StoredBatch:
         """The tokens of `samples`, on the CPU."""

@@ -37,10 +37,19 @@ class Decoder(nn.Module):
         layers = config.finest_factor.bit_length() - 1
         sizes = [channels, *[*config.upsample_channels, *[channels] * layers][: layers - 1], 3]
         self.ups = nn.Sequential(*(Upsample(a, b, group=group if b != 3 else None) for a, b in pairwise(sizes)))
+        last = self._last()
+        assert last.bias is not None
+        nn.init.constant_(last.bias, GREY)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the layer that gives RGB, where an adaptive adversarial weight compares gradients."""
+        return self._last().weight
+
+    def _last(self) -> nn.ConvTranspose2d:
         last = self.ups[-1]
         assert isinstance(last, Upsample)
-        assert last.grow.bias is not None
-        nn.init.constant_(last.grow.bias, GREY)
+        return last.grow
 
     def forward(
         self, scene: Float[Tensor, "B D h w"], object: Float[Tensor, "B D a b"], motion: Float[Tensor, "B n D c d"]

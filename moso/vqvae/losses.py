@@ -1,26 +1,24 @@
-"""Losses of Stage I on drawn frames (Sec. 3.1.4, C.4): L1 or L2 and negative SSIM; commitment comes from the
-quantisation.
+"""Losses of Stage I on drawn frames (Sec. 3.1.4, C.4): L1 or L2, perceptual, negative SSIM, and their weights.
 
-Each term is a mean over frames, so a random subset of a clip's frames gives an unbiased gradient. The place of later
-terms: a per-frame one (perceptual, VGG-LPIPS) is a further entry of `reconstruction_terms` with its weight in
-LossConfig; an adversarial one needs discriminators with their own optimizer (discriminators.py) and whole clips
-drawn, and joins in objective.py, where the generator's loss is summed up.
+Commitment comes from the quantisation (model.py), the adversarial terms from adversarial.py. Each term here is a mean
+over frames, so a random subset of a clip's frames gives an unbiased gradient.
 
 B clips, n frames, H W pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from moso.errors import ConfigError
+from moso.vqvae.discriminators import AdversarialConfig
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -38,12 +36,16 @@ class LossConfig:
     """beta of Eq. 9 (released code)."""
     ssim: float = 0.0
     """Weight of 1 - SSIM. The paper has it on KTH 128 alone (C.4) and does not print its weight."""
+    perceptual: float = 0.0
+    """Weight of LPIPS (VGG). The paper's presets have the released code's 1; off by default, since its backbone's
+    weights are a file that must be fetched (moso.vqvae.perceptual)."""
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
     def __post_init__(self) -> None:
-        for name in ("reconstruction_weight", "commitment", "ssim"):
+        for name in ("reconstruction_weight", "commitment", "ssim", "perceptual"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "a weight must not be negative", "0 leaves the term out")
-        if self.reconstruction_weight == 0 and self.ssim == 0:
+        if not (self.reconstruction_weight or self.ssim or self.perceptual):
             raise ConfigError(
                 "reconstruction_weight",
                 0,
@@ -53,16 +55,23 @@ class LossConfig:
 
 
 def reconstruction_terms(
-    config: LossConfig, drawn: Float[Tensor, "B n 3 H W"], frames: Float[Tensor, "B n 3 H W"]
+    config: LossConfig,
+    drawn: Float[Tensor, "B n 3 H W"],
+    frames: Float[Tensor, "B n 3 H W"],
+    perceptual: nn.Module | None = None,
 ) -> dict[str, tuple[float, Float[Tensor, ""]]]:
     """name -> (weight, term) of everything that compares drawn frames with the true ones, both in [0, 1].
 
-    Terms of weight 0 are not computed.
+    Terms of weight 0 are not computed (but for L1 or L2, which is recorded). `perceptual` gives a distance an image
+    pair; it is needed where the config has a weight for it.
     """
     distance = F.l1_loss if config.reconstruction == "l1" else F.mse_loss
     terms: dict[str, tuple[float, Tensor]] = {
         config.reconstruction: (config.reconstruction_weight, distance(drawn, frames))
     }
+    if config.perceptual:
+        assert perceptual is not None
+        terms["perceptual"] = (config.perceptual, perceptual(drawn.flatten(0, 1), frames.flatten(0, 1)).mean())
     if config.ssim:
         terms["dissimilarity"] = (config.ssim, 1 - ssim(drawn.flatten(0, 1), frames.flatten(0, 1)))
     return terms

@@ -6,7 +6,7 @@ quantisation, D code dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from moso.errors import ConfigError
 from moso.frames.clips import Clips, to_float
 from moso.training.config import TrainingConfig
+from moso.training.objective import Rival
 from moso.training.random import generator
 from moso.training.sampler import Sample
-from moso.training.world import World
+from moso.training.world import Solo, World
+from moso.vqvae.adversarial import adversarial_terms, discriminators
 from moso.vqvae.decompose import HIGH, LOW, decompose
 from moso.vqvae.kmeans import kmeans, rows_at
 from moso.vqvae.losses import LossConfig, psnr, reconstruction_terms
 from moso.vqvae.model import VQVAE, Features
+from moso.vqvae.perceptual import load_lpips
 from moso.vqvae.quantizer import CodebookConfig
 
 CHUNK = 8
@@ -96,7 +99,7 @@ class ObjectiveConfig:
     decode_pools: int = 0
     """Working pools of a clip that are motion-encoded and drawn at a step, at random; 0: all. Nothing crosses pools
     and the decoder is blind to time, so the gradient stays unbiased; scene and object encoders always see the whole
-    clip."""
+    clip. While the video discriminator is on, which looks at whole clips, all are drawn whatever stands here."""
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     soft_start: SoftStartConfig = field(default_factory=SoftStartConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
@@ -119,6 +122,10 @@ class VQVAEObjective:
         training_clips, validation_clips: sets of clips of the model's length; the second may be None.
         steps, batch: of the whole training, from its TrainingConfig.
         seed: keys every random draw.
+
+    Raises:
+        ConfigError: settings that the model's shape does not allow.
+        WeightsError: the perceptual loss is on and its backbone's weights are not there.
     """
 
     def __init__(
@@ -147,6 +154,11 @@ class VQVAEObjective:
         self.training_clips, self.validation_clips = training_clips, validation_clips
         self.seed = seed
         self.pools = config.decode_pools or pools
+        device = model.codebook.device
+        self.perceptual = load_lpips("vgg", device) if loss.perceptual else None
+        self.discriminators = discriminators(loss.adversarial, model.config, seed, device)
+        self.rivals: Sequence[Rival] = self.discriminators
+        self._world: World = Solo()
         self.quantised_from: int | None = None if config.soft_start.most else 0
         self._outputs: tuple[Tensor, Tensor] | None = None
 
@@ -156,8 +168,14 @@ class VQVAEObjective:
         """The clips of `samples`, uint8 [0, 255]."""
         return self.training_clips.batch([s.index for s in samples])
 
+    def sample_id(self, index: int) -> str:
+        """The clip's id."""
+        return self.training_clips.clips[index].id
+
     def before_step(self, step: int, world: World) -> None:
         """End the soft start where it is time: quantisation begins with this step."""
+        self._world = world
+        self._choose_pools(step)
         if self.quantised_from is None and self._motion_in_use(step, world):
             self._initialise_codebook(step, world)
             self.quantised_from = step
@@ -165,7 +183,8 @@ class VQVAEObjective:
     def loss(
         self, batch: UInt8[Tensor, "B T H W 3"], samples: Sequence[Sample], step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction of the drawn frames, and commitment (Eq. 9)."""
+        """Reconstruction of the drawn frames, commitment (Eq. 9) and, from its step on, what the discriminators say."""
+        self._choose_pools(step)
         frames = to_float(batch.to(self.model.codebook.device, non_blocking=True))
         chosen = self._chosen_frames([s.position for s in samples]).to(frames.device)
         features = self._features(frames, chosen, step)
@@ -179,7 +198,8 @@ class VQVAEObjective:
             if self.model.training:
                 self._observe(quantised.vectors, quantised.found, samples)
         drawn, true = self.model.decoder(*codes), _take(frames, chosen)
-        for name, (weight, term) in reconstruction_terms(self.loss_config, drawn, true).items():
+        terms = reconstruction_terms(self.loss_config, drawn, true, self.perceptual)
+        for name, (weight, term) in (*terms.items(), *self._adversarial(terms, drawn, true, step, len(samples))):
             total = total + weight * term
             figures[name] = term
         with torch.no_grad():
@@ -243,6 +263,35 @@ class VQVAEObjective:
         else:
             videos = self.model.videos(frames)
         return self.model.features(videos.scene, videos.object, _take(videos.motion, chosen))
+
+    def _adversarial(
+        self,
+        terms: Mapping[str, tuple[float, Tensor]],
+        drawn: Float[Tensor, "B n C H W"],
+        true: Float[Tensor, "B n C H W"],
+        step: int,
+        samples: int,
+    ) -> Iterable[tuple[str, tuple[float | Tensor, Tensor]]]:
+        config = self.loss_config.adversarial
+        if step < config.from_step or not self.discriminators:
+            return ()
+        reconstruction = torch.stack([weight * term for weight, term in terms.values()]).sum()
+        return adversarial_terms(
+            self.discriminators,
+            config.weight,
+            drawn,
+            true,
+            reconstruction=reconstruction,
+            last_layer=self.model.decoder.last_layer,
+            share=samples / self.training.batch,
+            world=self._world,
+        ).items()
+
+    def _choose_pools(self, step: int) -> None:
+        """How many pools this step draws: all where a discriminator looks at whole clips."""
+        adversarial = self.loss_config.adversarial
+        whole = adversarial.video > 0 and step >= adversarial.from_step
+        self.pools = self.model.config.pools if whole else self.config.decode_pools or self.model.config.pools
 
     def _chosen_frames(self, positions: Sequence[int]) -> Int[Tensor, "B n"]:
         """Frames to draw of each sample: those of `pools` random pools, keyed by the sample's position."""

@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_clips_and_checkpoint(run, toy
         run(objective, config(steps=8, checkpoint_every=2))
     message = str(caught.value)
     assert "step 3: loss inf" in message
-    assert str(list(objective.seen[3])) in message
+    assert f"on the training clips {', '.join(f'point_{i}' for i in objective.seen[3])};" in message
     assert message.split("last good checkpoint: ")[1].split(";")[0].endswith("checkpoints/step_00000002")
 
 

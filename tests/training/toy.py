@@ -25,10 +25,14 @@ class Toy:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator(0, "toy", i)) * 0.3)
         self.module.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         self.size = SIZE
+        self.rivals = ()
         self.points = torch.randn(SIZE, 4, generator=generator(0, "points"))
         self.hook = hook
         self.after_steps = 0
         self.seen: list[tuple[int, ...]] = []
+
+    def sample_id(self, index: int) -> str:
+        return f"point_{index}"
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         return self.points[[sample.index for sample in samples]]
