@@ -56,8 +56,7 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "B n 3 H W"]:
         """Frames, float about [0, 1], not clamped (a loss needs the gradient beyond)."""
         codes = {"scene": scene, "object": object, "motion": fold(motion)}
-        lifted = {name: self.get_submodule(f"from_{name}")(codes[name]) for name in self.components}
-        x = self.merge(**{**codes, **lifted})
+        x = self.merge(**{name: self.get_submodule(f"from_{name}")(codes[name]) for name in self.components})
         if self.positions is not None:
             x = x + self.positions
         return self.ups(self.residuals(x)).unflatten(0, (len(motion), -1))

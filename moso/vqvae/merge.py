@@ -4,8 +4,7 @@ place, how much of the scene and how much of the object a frame shows; or their 
 B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors
 8, 16, 32, each twice the last; as in the released code there are
 three scales, each half of the last, for any factors: a component is brought down to a coarser scale by stride-2
-layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter. An
-absent component is an empty tensor, and is not read.
+layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
 """
 
 from __future__ import annotations
@@ -127,14 +126,14 @@ class Sum(nn.Module):
         self.ups = [bring_up(config, factor) for factor in factors]
 
     def forward(
-        self, scene: Float[Tensor, "B C h w"], object: Float[Tensor, "B C a b"], motion: Float[Tensor, "Bn C c d"]
+        self, *, motion: Float[Tensor, "Bn C _c _d"], **still: Float[Tensor, "B C _a _b"]
     ) -> Float[Tensor, "Bn C h w"]:
-        # scales and resizing are linear, so each component is summed over the scales by itself, scene and object once
+        """`still`: scene and object, those there are."""
+        # adding and resizing are linear, so each component is summed over the scales by itself, scene and object once
         # a clip instead of once a frame
-        features = {"scene": scene, "object": object}
-        still = [self._over_scales(name, value) for name, value in features.items() if name in self.ups[0]]
         moving = self._over_scales("motion", motion)
-        return each_frame(torch.add, moving, sum(still[1:], still[0])) if still else moving
+        clips = [self._over_scales(name, feature) for name, feature in still.items()]
+        return each_frame(torch.add, moving, sum(clips[1:], clips[0])) if clips else moving
 
     def _over_scales(self, name: str, feature: Float[Tensor, "n C _h _w"]) -> Float[Tensor, "n C h w"]:
         total: Tensor | None = None

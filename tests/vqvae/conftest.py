@@ -40,6 +40,27 @@ SMALL = VQVAEConfig(
     positions=True,
 )
 
+DECOMPOSITIONS = ("motion_scene_object", "motion_content", "none")
+VARIANTS: dict[str, dict[str, str]] = {
+    **{name: {"decomposition": name} for name in DECOMPOSITIONS},
+    "sum": {"merge": "sum"},
+    "separate": {"codebooks": "separate"},
+    "motion_content_separate": {"decomposition": "motion_content", "codebooks": "separate"},
+}
+"""Changes of SMALL that make each structure of the ablations."""
+
+
+@pytest.fixture(params=DECOMPOSITIONS)
+def decomposition(request: pytest.FixtureRequest) -> str:
+    """Each of them in turn."""
+    return request.param
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Changes of the small config: each structure of the ablations in turn."""
+    return request.param
+
 
 @pytest.fixture(scope="session")
 def small() -> VQVAEConfig:
