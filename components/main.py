@@ -156,14 +156,15 @@ def _tracker() -> Tracker:
 
 def _parser(step: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m components.{step}.step", description=f"The step {step}.")
-    parser.add_argument("--in", dest="inputs", action="append", default=[], type=_pair, metavar="NAME=PATH")
-    parser.add_argument("--out", dest="outputs", action="append", default=[], type=_pair, metavar="NAME=PATH")
+    parser.add_argument("--in", dest="inputs", action="append", default=[], type=named_path, metavar="NAME=PATH")
+    parser.add_argument("--out", dest="outputs", action="append", default=[], type=named_path, metavar="NAME=PATH")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
     parser.add_argument("--specs", type=Path, default=Path("data/specs"), help="folder of data set specs")
     return parser
 
 
-def _pair(text: str) -> tuple[str, Path]:
+def named_path(text: str) -> tuple[str, Path]:
+    """The value of an option `--in` or `--out`: NAME=PATH."""
     name, found, path = text.partition("=")
     if not (name and found and path):
         raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=PATH")
