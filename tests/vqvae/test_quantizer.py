@@ -32,8 +32,8 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def _quantizer(codes, use=None):
-    quantizer = Quantizer(len(codes), len(codes[0]))
+def _quantizer(codes, use=None, parts=1):
+    quantizer = Quantizer(len(codes), len(codes[0]), parts)
     quantizer.codebook.copy_(torch.tensor(codes))
     if use is not None:
         quantizer.weight.fill_(1)
@@ -196,3 +196,45 @@ def test_statistics_of_two_workers_make_the_update_of_one(workers):
         assert torch.allclose(quantizer.codebook, one.codebook, atol=1e-6)
         assert torch.equal(quantizer.use, one.use)
         assert theirs == pytest.approx(figures)
+
+
+# a codebook in parts
+
+
+def test_search_in_a_part_finds_its_entries_alone():
+    quantizer = Quantizer(6, 1, parts=3)
+    quantizer.codebook.copy_(torch.tensor([[0.0], [1.0], [0.0], [2.0], [5.0], [0.1]]))
+    vectors = torch.tensor([[0.1], [1.6], [4.0]])
+    assert [quantizer.find(vectors, part).tolist() for part in range(3)] == [[0, 1, 1], [2, 3, 3], [5, 5, 4]]
+    grid = torch.tensor([0.1, 1.6]).view(1, 1, 1, 2)
+    assert quantizer.search(grid, 1).tolist() == [[[2, 3]]]
+
+
+def test_parts_learn_like_codebooks_of_their_own():
+    """One update of the whole against one of each part: smoothing too, which counts a codebook's total use."""
+    config = CodebookConfig(decay=0.9, smoothing=0.5)
+    whole, apart = Quantizer(8, 3, parts=2), [Quantizer(4, 3), Quantizer(4, 3)]
+    for quantizer, entries in zip(apart, whole.parts, strict=True):
+        quantizer.codebook.copy_(whole.codebook[entries])
+    for step in range(5):
+        for part, (quantizer, count) in enumerate(zip(apart, (10, 60), strict=True)):
+            vectors = _normal(f"{step} {part}", count, 3)
+            tokens = whole.find(vectors, part)
+            assert torch.equal(tokens, quantizer.find(vectors) + 4 * part)
+            whole.observe_(vectors, tokens)
+            quantizer.observe_(vectors, tokens - 4 * part)
+            quantizer.update_(config, SOLO)
+        whole.update_(config, SOLO)
+        assert torch.allclose(whole.codebook, torch.cat([q.codebook for q in apart]), atol=1e-6)
+        assert torch.allclose(whole.use, torch.cat([q.use for q in apart]))
+
+
+def test_an_entry_is_dead_and_restarts_by_the_mean_use_of_its_part():
+    """Means 10 and 0.1: the second part's 0.1 would be dead in a shared codebook (mean 5.05, a tenth of it 0.505)."""
+    use = [19.5, 0.5, 0.195, 0.005]
+    shared, parted = _quantizer([[0.0]] * 4, use=use), _quantizer([[0.0]] * 4, use=use, parts=2)
+    config = CodebookConfig(restart_below=0.1)
+    assert shared.dead(config).tolist() == [1, 2, 3]
+    assert parted.dead(config).tolist() == [1, 3]
+    parted.replace_(torch.tensor([1, 3]), torch.tensor([[5.0], [6.0]]))
+    assert parted.use.tolist() == pytest.approx([19.5, 10.0, 0.195, 0.1])
