@@ -103,6 +103,7 @@ def build_model(config: Config, store: TokenStore) -> MosoTransformer:
             store.given_frames,
             store.given_motion_frames,
             store.codebook_digest,
+            unconditional=config.loss.unconditional_share > 0,
         )
 
 

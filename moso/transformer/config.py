@@ -13,6 +13,11 @@ class TransformerConfig:
     """Settings of TransformerSO, G and M. The defaults are the paper's (C.1: all data sets but KITTI).
 
     Attributes:
+        wiring: "two": TransformerSO and G with one set of weights, and TransformerM (Sec. 3.2). "single": one
+            bidirectional network over all tokens (Table 6's "single Trans."; moso/transformer/single.py).
+        single_blocks: blocks of that one network. None: as many as give both wirings the same number of parameters,
+            scene_object_blocks + 1.5 motion_blocks, 28 by default. The paper prints 286M for it, and no wiring: 30
+            blocks come nearest.
         embedding: width E of token and position embeddings (758: as printed, and in the released code).
         hidden: width of the blocks; embeddings are projected to it.
         mlp: width of the blocks' hidden layer.
@@ -43,6 +48,8 @@ class TransformerConfig:
             frames ago, are added to what M reads at a masked position.
     """
 
+    wiring: Literal["two", "single"] = "two"
+    single_blocks: int | None = None
     embedding: int = 758
     hidden: int = 1024
     mlp: int = 2048
@@ -76,6 +83,13 @@ class TransformerConfig:
             raise ConfigError("dropout", self.dropout, "must lie in [0, 1)")
         if self.positions == "sinusoidal" and self.embedding < 4:
             raise ConfigError("embedding", self.embedding, "must be at least 4 for sinusoidal positions")
+        if self.single_blocks is not None and self.single_blocks < 1:
+            raise ConfigError("single_blocks", self.single_blocks, "must be at least 1, or null")
+        if self.wiring == "single":
+            for name in ("show_given_motion", "show_codes", "show_guidance_map", "show_nearest"):
+                if getattr(self, name):
+                    rule = "wiring = 'single' has no TransformerM to show anything to: it reads every token itself"
+                    raise ConfigError(name, True, rule, "set it to false")
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,17 @@ class LossConfig:
     """Settings of the loss: the mean of three cross-entropies (scene, object, masked motion tokens).
 
     Attributes:
-        changed_weight: weight of scene and object tokens that differ between pseudo and target clip (released code: 5).
-        unchanged_weight: weight of the others (released code: 1).
-        guidance_from: the scene and object tokens that TransformerG reads in training. "true": the target's, as the
-            paper says; "sampled": drawn from TransformerSO, as the released code does; "argmax": its likeliest ones,
-            which is what sampling with `scene_object: argmax` feeds it.
+        changed_weight: weight of scene and object tokens that differ between pseudo and target clip. The paper names no
+            weights; 5 is the released code's.
+        unchanged_weight: weight of the others; the released code's 1. Both 1 is what the paper's text alone would give.
+        guidance_from: the scene and object tokens that TransformerG reads in training. "true", the default: the
+            target's, as the paper's text has it (Sec. 3.2), so that M learns from content that fits its motion;
+            "sampled": drawn from TransformerSO, as the released code does, which is what sampling feeds it later;
+            "argmax": its likeliest ones, which is what sampling with `scene_object: argmax` feeds it.
+        unconditional_share: share of the training samples that are trained with nothing given: pseudo scene and object
+            tokens all the mask token, no motion token given (Sec. 4.2). 0, the default, is the paper's: it trains one
+            model for prediction and another, with K = 0, for unconditional generation. In between, one transformer
+            learns both. Which samples: by seed and position in the training.
         motion_weight: weight of the motion tokens' part against scene and object, 1 each (released code: 1).
         moving_weight: deviation where not 1. Weight of masked motion tokens that differ from the one at their place in
             the frame before.
@@ -100,6 +120,7 @@ class LossConfig:
     motion_weight: float = 1.0
     moving_weight: float = 1.0
     label_smoothing: float = 0.0
+    unconditional_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("changed_weight", "unchanged_weight", "motion_weight", "moving_weight"):
@@ -107,6 +128,8 @@ class LossConfig:
                 raise ConfigError(name, getattr(self, name), "must be above 0")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError("label_smoothing", self.label_smoothing, "must lie in [0, 1)")
+        if not 0 <= self.unconditional_share <= 1:
+            raise ConfigError("unconditional_share", self.unconditional_share, "must lie in [0, 1]")
 
 
 @dataclass(frozen=True)

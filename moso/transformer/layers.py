@@ -6,6 +6,7 @@ B batch, T frames, L positions of a sequence, P positions of a frame, C width of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -100,13 +101,14 @@ class GridConvolution(nn.Module):
         self.kernel = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, x: Float[Tensor, "n L C"], grids: Sequence[Grid]) -> Float[Tensor, "n L C"]:
-        sizes = [height * width for height, width in grids]
+        runs = [(grid, len(list(run))) for grid, run in groupby(grids)]  # equal neighbours in one convolution
+        sizes = [count * height * width for (height, width), count in runs]
         # split, not slices: its gradient is one concatenation, theirs a zero-filled tensor each.
         *parts, rest = x.split([*sizes, x.shape[1] - sum(sizes)], dim=1)
         mixed = []
-        for part, (height, _) in zip(parts, grids, strict=True):
-            image = rearrange(part, "n (h w) c -> n c h w", h=height)
-            mixed.append(part + rearrange(self.kernel(image), "n c h w -> n (h w) c"))
+        for part, ((height, _), count) in zip(parts, runs, strict=True):
+            image = rearrange(part, "n (k h w) c -> (n k) c h w", k=count, h=height)
+            mixed.append(part + rearrange(self.kernel(image), "(n k) c h w -> n (k h w) c", k=count))
         return torch.cat([*mixed, rest], dim=1)
 
 
@@ -123,7 +125,7 @@ class FrameConvolution(nn.Module):
 
 
 class Block(nn.Module):
-    """A bidirectional block of TransformerSO and G: attention among all positions, then MLP."""
+    """A bidirectional block of TransformerSO and G, or of the single network: attention among all, then MLP."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -132,11 +134,18 @@ class Block(nn.Module):
         self.attention_norm, self.mlp_norm = nn.LayerNorm(config.hidden), nn.LayerNorm(config.hidden)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "B L C"], grids: Sequence[Grid]) -> Float[Tensor, "B L C"]:
-        """One step of x; `grids` are the token grids that lie first in the sequence, in order."""
+    def forward(
+        self, x: Float[Tensor, "B L C"], grids: Sequence[Grid], only: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "B L C"] | Float[Tensor, "n C"]:
+        """One step of x; `grids` are the token grids that lie first in the sequence, in order.
+
+        With `only`, just those rows of the (B L) positions.
+        """
         if self.local is not None:
             x = self.local(x, grids)
         x = x + self.dropout(self.attention(self.attention_norm(x)))
+        if only is not None:
+            x = rows(x, only)
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from moso.tokens.clip_tokens import TokenGrids
+
 Schedule = Literal["cosine", "linear", "square"]
 
 
@@ -51,8 +53,27 @@ def training_mask(
     Returns:
         True where masked; at least one token in each frame that is not given.
     """
-    height, width = grid
     r = float(torch.rand((), generator=generator))
+    return _hidden(r, frames, grid, given_frames, generator)
+
+
+def clip_mask(
+    grids: TokenGrids, given_frames: int, generator: torch.Generator
+) -> tuple[Bool[Tensor, "hs ws"], Bool[Tensor, "ho wo"], Bool[Tensor, "T hm wm"]]:
+    """The scene, object and motion tokens to mask where one network reads them all: one r, gamma(r) of every grid.
+
+    Arguments as for `training_mask`; at least one token of each grid that is there and not given.
+    """
+    r = float(torch.rand((), generator=generator))
+    motion = _hidden(r, grids.frames, grids.motion, given_frames, generator)
+    scene, object = (_hidden(r, 1, grid, 0, generator)[0] for grid in (grids.scene, grids.object))
+    return scene, object, motion
+
+
+def _hidden(
+    r: float, frames: int, grid: tuple[int, int], given_frames: int, generator: torch.Generator
+) -> Bool[Tensor, "T h w"]:
+    height, width = grid
     count = math.ceil(mask_ratio(r) * height * width)
     order = torch.rand(frames - given_frames, height * width, generator=generator).argsort(dim=1)
     mask = torch.zeros(frames, height * width, dtype=torch.bool)

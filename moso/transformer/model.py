@@ -1,4 +1,4 @@
-"""MOSO-Transformer: TransformerSO, G and M with their shared vocabulary.
+"""MOSO-Transformer: TransformerSO, G and M with their shared vocabulary, or the single network in their place.
 
 B batch, T frames, N codebook size, D code dimension, C width of the blocks, h w token grid (s scene, o object,
 m motion), K given frames, g frames whose motion tokens are given.
@@ -7,6 +7,7 @@ m motion), K given frames, g frames whose motion tokens are given.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from moso.transformer.embedding import Vocabulary, look_up
 from moso.transformer.layers import Pointwise, initialise
 from moso.transformer.motion import MotionTransformer, around
 from moso.transformer.scene_object import Guidance, SceneObjectTransformer
+from moso.transformer.single import Content, SingleTransformer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -39,8 +41,11 @@ class MosoTransformer(nn.Module):
         given_frames: K; 0 for unconditional generation.
         given_motion_frames: leading frames whose motion tokens are given: those of the pools wholly inside the first K.
         codebook_digest: identity of the codebook that the tokens are indices of (moso.tokens.store.codebook_digest).
+        unconditional: it is trained to generate with nothing given as well (LossConfig.unconditional_share above 0);
+            always so where given_frames is 0.
 
-    Tokens are int64 in [0, N); N (`mask`) stands for a masked one and is allowed in every input.
+    Tokens are int64 in [0, N); N (`mask`) stands for a masked one and is allowed in every input. An absent component's
+    tokens have the shape (B, 0, 0). All methods mean the same for both wirings, so that no caller tells them apart.
 
     Raises:
         ConfigError: a setting that the grids or the given frames do not allow.
@@ -55,6 +60,7 @@ class MosoTransformer(nn.Module):
         given_frames: int,
         given_motion_frames: int,
         codebook_digest: str,
+        unconditional: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= given_frames < grids.frames:
@@ -65,20 +71,30 @@ class MosoTransformer(nn.Module):
             raise ConfigError("show_given_motion", True, "no motion token is given here", "set it to false")
         self.config, self.grids, self.codebook_digest = config, grids, codebook_digest
         self.given_frames, self.given_motion_frames = given_frames, given_motion_frames
+        self.unconditional = unconditional or given_frames == 0
         self.vocabulary = Vocabulary(config, codebook_size, code_vectors)
+        if config.wiring == "single":
+            self.single = SingleTransformer(config, grids)
+        else:
+            self._make_two(config, grids, given_motion_frames)
+        initialise(self)
+
+    def _make_two(self, config: TransformerConfig, grids: TokenGrids, given_motion_frames: int) -> None:
+        """TransformerSO and G, TransformerM, and what shows M more than the paper's does."""
         self.scene_object = SceneObjectTransformer(config, grids, given_motion_frames)
         self.motion = MotionTransformer(config, grids)
-
-        hidden = config.hidden
+        hidden, present = config.hidden, self.scene_object.present
+        for name in ("show_codes", "show_guidance_map"):
+            if getattr(config, name) and not present:
+                raise ConfigError(name, True, "there are no scene and object tokens here", "set it to false")
         self.codes_shown = self.map_shown = None
         if config.show_codes:
-            around_a_place = _fold(grids.scene, grids.motion) + _fold(grids.object, grids.motion)
+            around_a_place = sum(_fold(getattr(grids, name), grids.motion) for name in present)
             self.codes_shown = Pointwise(2 * around_a_place * hidden, hidden)
         if config.show_guidance_map:
             around_a_place = sum(_fold(grid, grids.motion) for grid in self.scene_object.token_grids)
             self.map_shown = Pointwise(around_a_place * hidden, hidden)
         self.given_shown = Pointwise(given_motion_frames * hidden, hidden) if config.show_given_motion else None
-        initialise(self)
 
     @property
     def mask(self) -> int:
@@ -103,10 +119,22 @@ class MosoTransformer(nn.Module):
     ) -> tuple[Float[Tensor, "B hs ws N"], Float[Tensor, "B ho wo N"]]:
         """TransformerSO, Eq. 11: logits of the target clip's scene and object tokens.
 
-        `given_motion` is read with config.show_given_motion only.
+        `given_motion` is read with config.show_given_motion only, and by the single network, whose target tokens are
+        all masked here.
         """
         table = self.vocabulary.table()
-        return self.scene_object.predict(self.vocabulary, table, pseudo_scene, pseudo_object, given_motion)
+        if self.config.wiring == "two":
+            return self.scene_object.predict(self.vocabulary, table, pseudo_scene, pseudo_object, given_motion)
+        content = self._content(None, None, pseudo_scene, pseudo_object)
+        motion = torch.full((len(pseudo_scene), *self.grids.shape("motion")), self.mask, device=self.device)
+        if given_motion is not None:
+            motion[:, : given_motion.shape[1]] = given_motion
+        pseudo = {"scene": pseudo_scene, "object": pseudo_object}
+        asked = {name: torch.arange(pseudo[name].numel(), device=self.device) for name in self.single.present}
+        logits = self.single(self.vocabulary, table, content, motion, asked) if asked else {}
+        nothing = table.new_zeros((0, self.codebook_size))
+        parts = [logits.get(name, nothing).view(*pseudo[name].shape, self.codebook_size) for name in pseudo]
+        return parts[0], parts[1]
 
     def guidance(
         self,
@@ -115,19 +143,23 @@ class MosoTransformer(nn.Module):
         pseudo_scene: Int[Tensor, "B hs ws"] | None = None,
         pseudo_object: Int[Tensor, "B ho wo"] | None = None,
         given_motion: Int[Tensor, "B g hm wm"] | None = None,
-    ) -> Guidance:
+    ) -> Guidance | Content:
         """TransformerG: one guidance embedding a frame, from the target clip's scene and object tokens.
 
         The pseudo clip's tokens are read with config.show_codes only, the given motion tokens with
-        config.show_given_motion only.
+        config.show_given_motion only. The single network needs no guidance: it gets the tokens, and masks for a pseudo
+        clip that is not named.
         """
+        if self.config.wiring == "single":
+            return self._content(scene, object, pseudo_scene, pseudo_object)
         table = self.vocabulary.table()
         frames, content = self.scene_object.guide(self.vocabulary, table, scene, object, given_motion)
         shown = []
         if self.codes_shown is not None:
             if pseudo_scene is None or pseudo_object is None:
                 raise ValueError("show_codes needs the pseudo clip's tokens")
-            parts = [around(look_up(table, t), self.grids.motion) for t in (pseudo_scene, pseudo_object, scene, object)]
+            tokens = [part for part in (pseudo_scene, pseudo_object, scene, object) if part.numel()]
+            parts = [around(look_up(table, part), self.grids.motion) for part in tokens]
             shown.append(self.codes_shown(torch.cat(parts, dim=-1)))
         if self.map_shown is not None:
             parts, start = [], 0
@@ -144,12 +176,55 @@ class MosoTransformer(nn.Module):
     def motion_logits(
         self,
         motion: Int[Tensor, "B T hm wm"],
-        guidance: Guidance,
-        where: Bool[Tensor, "B T hm wm"] | None = None,
+        guidance: Guidance | Content,
+        where: Bool[Tensor, "B T hm wm"] | Int[Tensor, " n"] | None = None,
+        table: Float[Tensor, "V C"] | None = None,
     ) -> Float[Tensor, "n N"]:
-        """TransformerM, Eq. 13: logits at the n positions `where` (default: the masked ones), in row-major order."""
-        out: Tensor = self.motion(self.vocabulary, self.vocabulary.table(), motion, guidance, where)
+        """TransformerM, Eq. 13: logits at n positions.
+
+        Args:
+            motion: tokens in [0, N); N where masked.
+            guidance: what `guidance` gave for the same clips.
+            where: True at the positions asked for, which are answered in row-major order (default: the masked ones); or
+                their indices into the flattened `motion`, which spares a GPU the wait for their number.
+            table: vocabulary.table(), where the caller has it: it is the same in every step of sampling.
+        """
+        if where is None:
+            where = motion == self.mask
+        asked = where.flatten().nonzero().squeeze(1) if where.dtype == torch.bool else where
+        table = self.vocabulary.table() if table is None else table
+        if isinstance(guidance, Content):
+            logits: dict[str, Tensor] = self.single(self.vocabulary, table, guidance, motion, {"motion": asked})
+            return logits["motion"]
+        out: Tensor = self.motion(self.vocabulary, table, motion, guidance, asked)
         return out
+
+    def clip_logits(
+        self,
+        content: Content,
+        motion: Int[Tensor, "B T hm wm"],
+        asked: Mapping[str, Int[Tensor, " n"]],
+        table: Float[Tensor, "V C"] | None = None,
+    ) -> dict[str, Float[Tensor, "n N"]]:
+        """The single network: logits of scene, object and motion tokens at once; see SingleTransformer.forward."""
+        table = self.vocabulary.table() if table is None else table
+        logits: dict[str, Tensor] = self.single(self.vocabulary, table, content, motion, asked)
+        return logits
+
+    def _content(
+        self, scene: Tensor | None, object: Tensor | None, pseudo_scene: Tensor | None, pseudo_object: Tensor | None
+    ) -> Content:
+        """Masks in the place of what is None."""
+        clips = len(next(part for part in (scene, object, pseudo_scene, pseudo_object) if part is not None))
+
+        def known(part: Tensor | None, component: str) -> Tensor:
+            if part is not None:
+                return part
+            return torch.full((clips, *self.grids.shape(component)), self.mask, device=self.device)
+
+        return Content(
+            known(scene, "scene"), known(object, "object"), known(pseudo_scene, "scene"), known(pseudo_object, "object")
+        )
 
 
 def _fold(grid: tuple[int, int], motion: tuple[int, int]) -> int:
@@ -175,6 +250,7 @@ def save_transformer(model: MosoTransformer, folder: Path) -> None:
             "codebook_digest": model.codebook_digest,
             "given_frames": model.given_frames,
             "given_motion_frames": model.given_motion_frames,
+            "unconditional": model.unconditional,
         },
     )
 
@@ -214,6 +290,7 @@ def load_transformer(
             record["given_frames"],
             record["given_motion_frames"],
             record["codebook_digest"],
+            record.get("unconditional", False),  # models of before this field learnt it with K = 0 alone
         )
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
+from moso.transformer.content import copying, towards
 from moso.transformer.embedding import Positions, Vocabulary, look_up
 from moso.transformer.layers import FactorisedBlock
-from moso.transformer.scene_object import Guidance, copying, towards
+from moso.transformer.scene_object import Guidance
 
 
 class MotionTransformer(nn.Module):
@@ -36,15 +37,15 @@ class MotionTransformer(nn.Module):
         table: Float[Tensor, "V C"],
         motion: Int[Tensor, "B T h w"],
         guidance: Guidance,
-        where: Bool[Tensor, "B T h w"] | None = None,
+        asked: Int[Tensor, " n"],
     ) -> Float[Tensor, "n N"]:
-        """Logits at the n positions `where` (default: the masked ones), in row-major order.
+        """Logits at the n positions `asked`.
 
         Args:
             vocabulary, table: the shared embeddings and output layer, and the token vectors of this step.
             motion: tokens in [0, N); N where masked.
             guidance: of the same clips.
-            where: the positions that are asked for; nothing is computed for the others behind the last attention.
+            asked: indices into the flattened `motion`; nothing is computed for the others behind the last attention.
         """
         places = self.grid[0] * self.grid[1]
         flat = motion.flatten(2)
@@ -58,7 +59,6 @@ class MotionTransformer(nn.Module):
             x = x + guidance.places[:, None]
         x = torch.cat([vocabulary.dropout(x), guidance.frames[:, :, None].to(x.dtype)], dim=2)
 
-        asked = (motion == vocabulary.mask if where is None else where).flatten().nonzero().squeeze(1)
         # The guidance position lies behind the h w others of its frame.
         at = asked + asked.div(places, rounding_mode="floor")
         for block in self.blocks[:-1]:

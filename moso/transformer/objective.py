@@ -6,6 +6,7 @@ B batch, T frames, N codebook size, h w token grid (s scene, o object, m motion)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from moso.errors import MismatchError
+from moso.errors import ConfigError, MismatchError
 from moso.tokens.clip_tokens import ClipTokens
 from moso.tokens.store import StoredBatch, TokenStore
 from moso.training.objective import Rival
@@ -21,9 +22,27 @@ from moso.training.random import generator
 from moso.training.sampler import Sample
 from moso.training.world import World
 from moso.transformer.config import LossConfig
-from moso.transformer.masking import training_mask
+from moso.transformer.filling import draw
+from moso.transformer.masking import clip_mask, training_mask
 from moso.transformer.model import MosoTransformer
-from moso.transformer.sampling import draw, evaluating
+from moso.transformer.sampling import evaluating
+from moso.transformer.single import Content
+
+CONTENT = ("scene", "object")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What clips are conditioned on; all mask tokens where nothing is given (unconditional generation, Sec. 4.2).
+
+    Attributes:
+        scene, object: the pseudo clip's tokens. A mask differs from every target token, so all weigh alike there.
+        motion: the motion tokens of the leading frames whose pools lie wholly inside the given ones.
+    """
+
+    scene: Int[Tensor, "B hs ws"]
+    object: Int[Tensor, "B ho wo"]
+    motion: Int[Tensor, "B g hm wm"]
 
 
 class TransformerObjective:
@@ -39,7 +58,7 @@ class TransformerObjective:
 
     Raises:
         MismatchError: the store holds tokens of another codebook, of other grids or for other given frames.
-        ConfigError: the store has no training clip.
+        ConfigError: the store has no training clip; or guidance_from is set for a model without TransformerG.
     """
 
     def __init__(
@@ -53,6 +72,13 @@ class TransformerObjective:
         validation_batch: int = 16,
     ) -> None:
         check_store(model, store)
+        self.single = model.config.wiring == "single"
+        if self.single and loss.guidance_from != "true":
+            rule = "wiring = 'single' has no TransformerG that could read them"
+            raise ConfigError("guidance_from", loss.guidance_from, rule, 'set it to "true"')
+        if loss.unconditional_share > 0 and not model.unconditional:
+            raise ValueError("unconditional_share above 0 takes a MosoTransformer(unconditional=True)")
+        self.present = [name for name in CONTENT if name in model.grids.components]
         self.module: nn.Module = model
         self.rivals: Sequence[Rival] = ()
         self.model, self.store, self.config, self.seed = model, store, loss, seed
@@ -78,50 +104,79 @@ class TransformerObjective:
     def loss(self, batch: StoredBatch, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean of the cross-entropies (nats a token) of scene, object and masked motion tokens.
 
-        The mask and the drawn tokens of a clip are functions of the seed and of its position in the training.
+        A component that is absent is left out of it. The mask and the drawn tokens of a clip, and whether anything is
+        given, are functions of the seed and of its position in the training.
         """
-        model = self.model
-        target, scene, object = self._to(batch)
         random = [generator(self.seed, "masking", sample.position) for sample in samples]
-        masks = [training_mask(model.grids.frames, model.grids.motion, model.given_motion_frames, g) for g in random]
-        mask = torch.stack(masks).to(model.device)
-        given = target.motion[:, : model.given_motion_frames]
+        nothing = [self.nothing_given(sample) for sample in samples]
+        target, given = self._to(batch, nothing)
+        frames = [0 if none else self.model.given_motion_frames for none in nothing]
+        losses = (self._single_losses if self.single else self._two_losses)(target, given, frames, random)
+        weights = {name: self.config.motion_weight if name == "motion" else 1.0 for name in losses}
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum() / sum(weights.values())
+        return total, {f"{name}_loss": loss.detach() for name, loss in losses.items()}
 
-        scene_logits, object_logits = model.scene_object_logits(scene, object, given)
-        scene_loss = self._scene_object_loss(scene_logits, target.scene, scene)
-        object_loss = self._scene_object_loss(object_logits, target.object, object)
-        read = [
-            self._read_by_guidance(logits.detach(), true, random)
-            for logits, true in ((scene_logits, target.scene), (object_logits, target.object))
-        ]
-        guidance = model.guidance(read[0], read[1], scene, object, given)
-        logits = model.motion_logits(target.motion.masked_fill(mask, model.mask), guidance, mask)
-        motion_loss = self._motion_loss(logits, target.motion, mask)
-        weight = self.config.motion_weight
-        total = (scene_loss + object_loss + weight * motion_loss) / (2 + weight)
-        figures = {"scene_loss": scene_loss, "object_loss": object_loss, "motion_loss": motion_loss}
-        return total, {name: value.detach() for name, value in figures.items()}
-
-    def _to(self, batch: StoredBatch) -> tuple[ClipTokens, Int[Tensor, "B h w"], Int[Tensor, "B a b"]]:
-        """Target tokens, pseudo scene and pseudo object tokens on the model's device.
-
-        With K = 0 nothing is given, and the pseudo clip's are all the mask token, as in sampling (unconditional
-        generation); what a store holds in their place (zeros) means nothing. The mask differs from every target token,
-        so all tokens weigh alike.
-        """
-        device = self.model.device
-        target, scene, object = batch.target.to(device), batch.pseudo_scene.to(device), batch.pseudo_object.to(device)
+    def nothing_given(self, sample: Sample) -> bool:
+        """Whether this training sample is of unconditional generation; see LossConfig.unconditional_share."""
         if self.model.given_frames == 0:
-            scene, object = (torch.full_like(part, self.model.mask) for part in (scene, object))
-        return target, scene, object
+            return True
+        drawn = float(torch.rand((), generator=generator(self.seed, "unconditional", sample.position)))
+        return drawn < self.config.unconditional_share
+
+    def _to(self, batch: StoredBatch, nothing: Sequence[bool]) -> tuple[ClipTokens, Given]:
+        """The target tokens, and what is given of each clip, on the model's device.
+
+        Where `nothing` is given, what a store holds in the pseudo clip's place (zeros with K = 0) means nothing.
+        """
+        device, mask = self.model.device, self.model.mask
+        target = batch.target.to(device)
+        hide = torch.tensor(nothing, device=device)[:, None, None]
+        scene, object = (part.to(device).masked_fill(hide, mask) for part in (batch.pseudo_scene, batch.pseudo_object))
+        motion = target.motion[:, : self.model.given_motion_frames].masked_fill(hide[..., None], mask)
+        return target, Given(scene, object, motion)
+
+    def _two_losses(
+        self, target: ClipTokens, given: Given, frames: Sequence[int], random: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """TransformerSO's two and TransformerM's; `frames` have given motion tokens, clip by clip."""
+        model = self.model
+        drawn = [
+            training_mask(model.grids.frames, model.grids.motion, n, g) for n, g in zip(frames, random, strict=True)
+        ]
+        mask = torch.stack(drawn).to(model.device)
+        logits = dict(zip(CONTENT, model.scene_object_logits(given.scene, given.object, given.motion), strict=True))
+        losses = {
+            name: self._scene_object_loss(logits[name].flatten(0, 2), getattr(target, name), getattr(given, name))
+            for name in self.present
+        }
+        read = [self._read_by_guidance(logits[name].detach(), getattr(target, name), random) for name in CONTENT]
+        guidance = model.guidance(read[0], read[1], given.scene, given.object, given.motion)
+        motion = model.motion_logits(target.motion.masked_fill(mask, model.mask), guidance, mask)
+        return losses | {"motion": self._motion_loss(motion, target.motion, mask)}
+
+    def _single_losses(
+        self, target: ClipTokens, given: Given, frames: Sequence[int], random: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """The single network's, on the masked tokens of each component."""
+        model = self.model
+        drawn = [clip_mask(model.grids, n, g) for n, g in zip(frames, random, strict=True)]
+        scene, object, motion = (torch.stack(masks).to(model.device) for masks in zip(*drawn, strict=True))
+        masks = {"scene": scene, "object": object, "motion": motion}
+        hidden = {name: getattr(target, name).masked_fill(mask, model.mask) for name, mask in masks.items()}
+        asked = {name: masks[name].flatten().nonzero().squeeze(1) for name in model.grids.components}
+        content = Content(hidden["scene"], hidden["object"], given.scene, given.object)
+        logits = model.clip_logits(content, hidden["motion"], asked)
+        losses = {}
+        for name in self.present:
+            true, pseudo = (getattr(clip, name)[masks[name]] for clip in (target, given))
+            losses[name] = self._scene_object_loss(logits[name], true, pseudo)
+        return losses | {"motion": self._motion_loss(logits["motion"], target.motion, motion)}
 
     def _scene_object_loss(
-        self, logits: Float[Tensor, "B h w N"], true: Int[Tensor, "B h w"], pseudo: Int[Tensor, "B h w"]
+        self, logits: Float[Tensor, "n N"], true: Int[Tensor, "*shape"], pseudo: Int[Tensor, "*shape"]
     ) -> Tensor:
-        changed, unchanged = self.config.changed_weight, self.config.unchanged_weight
-        return self._cross_entropy(
-            logits.flatten(0, 2), true.flatten(), weights(true, pseudo, changed, unchanged).flatten()
-        )
+        weight = weights(true, pseudo, self.config.changed_weight, self.config.unchanged_weight)
+        return self._cross_entropy(logits, true.flatten(), weight.flatten())
 
     def _motion_loss(
         self, logits: Float[Tensor, "n N"], motion: Int[Tensor, "B T h w"], mask: Bool[Tensor, "B T h w"]
@@ -139,7 +194,7 @@ class TransformerObjective:
         self, logits: Float[Tensor, "B h w N"], true: Int[Tensor, "B h w"], random: Sequence[torch.Generator]
     ) -> Int[Tensor, "B h w"]:
         """The tokens of one component that TransformerG reads: see LossConfig.guidance_from."""
-        if self.config.guidance_from == "true":
+        if self.config.guidance_from == "true" or not true.numel():
             return true
         if self.config.guidance_from == "argmax":
             return logits.argmax(dim=-1)
@@ -155,37 +210,45 @@ class TransformerObjective:
 
         scene_object_*: over all tokens, and accuracy over the changed ones alone. motion_*: TransformerM with masks as
         in training. start_*: every generated motion token masked and TransformerG fed SO's likeliest
-        tokens, which is where sampling starts.
+        tokens, which is where sampling starts. The single network answers the same questions. unconditional_*: the same
+        with nothing given, where some of the training is so.
         """
         sums: dict[str, list[float]] = {}
+        share = self.config.unconditional_share if self.model.given_frames else 0.0
         with evaluating(self.model):
             for first in range(0, len(self.validation_rows), self.validation_batch):
-                self._validate_batch(first, sums)
+                numbers = range(first, min(first + self.validation_batch, len(self.validation_rows)))
+                if share < 1:
+                    self._validate_batch(numbers, self.model.given_frames == 0, "", sums)
+                if share > 0:
+                    self._validate_batch(numbers, True, "unconditional_", sums)
         return {name: total / max(count, 1) for name, (total, count) in sums.items()}
 
-    def _validate_batch(self, first: int, sums: dict[str, list[float]]) -> None:
+    def _validate_batch(self, numbers: range, nothing: bool, prefix: str, sums: dict[str, list[float]]) -> None:
         model = self.model
-        numbers = range(first, min(first + self.validation_batch, len(self.validation_rows)))
-        target, scene, object = self._to(self.store.batch([self.validation_rows[i] for i in numbers]))
-        given_frames, motion = model.given_motion_frames, target.motion
-        given = motion[:, :given_frames]
-        logits = model.scene_object_logits(scene, object, given)
-        for part, true, pseudo in zip(logits, (target.scene, target.object), (scene, object), strict=True):
-            flat, answer = part.flatten(0, 2), true.flatten()
-            _add(sums, "scene_object", flat, answer)
-            changed = (true != pseudo).flatten()
+        batch = self.store.batch([self.validation_rows[i] for i in numbers])
+        target, given = self._to(batch, [nothing] * len(numbers))
+        given_frames, motion = 0 if nothing else model.given_motion_frames, target.motion
+        logits = dict(zip(CONTENT, model.scene_object_logits(given.scene, given.object, given.motion), strict=True))
+        for name in self.present:
+            flat, answer = logits[name].flatten(0, 2), getattr(target, name).flatten()
+            _add(sums, f"{prefix}scene_object", flat, answer)
+            changed = answer != getattr(given, name).flatten()
             hits = (flat.argmax(dim=-1) == answer)[changed]
-            _count(sums, "scene_object_changed_accuracy", float(hits.sum()), int(changed.sum()))
+            _count(sums, f"{prefix}scene_object_changed_accuracy", float(hits.sum()), int(changed.sum()))
 
         masks = [training_mask(model.grids.frames, model.grids.motion, given_frames, self._fixed(i)) for i in numbers]
         mask = torch.stack(masks).to(model.device)
-        guidance = model.guidance(target.scene, target.object, scene, object, given)
-        _add(sums, "motion", model.motion_logits(motion.masked_fill(mask, model.mask), guidance, mask), motion[mask])
+        guidance = model.guidance(target.scene, target.object, given.scene, given.object, given.motion)
+        answers = model.motion_logits(motion.masked_fill(mask, model.mask), guidance, mask)
+        _add(sums, f"{prefix}motion", answers, motion[mask])
 
         start = torch.zeros_like(mask)
         start[:, given_frames:] = True
-        guidance = model.guidance(logits[0].argmax(dim=-1), logits[1].argmax(dim=-1), scene, object, given)
-        _add(sums, "start", model.motion_logits(motion.masked_fill(start, model.mask), guidance, start), motion[start])
+        scene, object = (logits[name].argmax(dim=-1) for name in CONTENT)
+        guidance = model.guidance(scene, object, given.scene, given.object, given.motion)
+        answers = model.motion_logits(motion.masked_fill(start, model.mask), guidance, start)
+        _add(sums, f"{prefix}start", answers, motion[start])
 
     def _fixed(self, number: int) -> torch.Generator:
         # Not keyed by the training's seed: figures of several seeds are compared.

@@ -1,6 +1,6 @@
 """Sampling a clip's tokens (Sec. 3.2): scene and object at once, motion in S steps of keeping and masking again.
 
-B clips, T frames, h w token grid, N codebook size, g frames whose motion tokens are given.
+B clips, R samples a clip, T frames, h w token grid, N codebook size, g frames whose motion tokens are given.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from moso.tokens.clip_tokens import ClipTokens
-from moso.training.random import generator
 from moso.transformer.config import SamplingConfig
-from moso.transformer.masking import masked_after
+from moso.transformer.filling import Part, draw, fill, generators, uniforms
 from moso.transformer.model import MosoTransformer
 from moso.transformer.scene_object import Guidance
+from moso.transformer.single import Content
 
 OnStep = Callable[[int, Tensor], None]
-"""Called after each step with its number from 0 and the motion tokens (B, T, h, w), N where still masked."""
+"""Called after each step with its number from 0 and the motion tokens (B R, T, h, w), N where still masked."""
 
 
 def sample(
@@ -31,127 +31,132 @@ def sample(
     config: SamplingConfig,
     seeds: Sequence[int],
     on_step: OnStep | None = None,
+    *,
+    repeats: int = 1,
 ) -> ClipTokens:
-    """Tokens of the clips that follow the given frames.
+    """Tokens of the clips that follow the given frames, R = `repeats` samples of each.
 
     Args:
         transformer: on any device; dropout is off meanwhile.
         pseudo_scene, pseudo_object: tokens of the pseudo clips; all N (`transformer.mask`) where nothing is given.
-        given_motion: motion tokens of the frames whose pools lie wholly inside the given ones; they stay.
+        given_motion: motion tokens of the frames whose pools lie wholly inside the given ones; they stay. Of 0 frames
+            where nothing is given, which takes a transformer that is trained for it.
         config: see SamplingConfig.
-        seeds: one a clip. A clip and a seed give the same tokens whatever the batch, but for ties within the rounding
+        seeds: one a sample. A clip and a seed give the same tokens whatever the batch, but for ties within the rounding
             of sums, whose order may depend on the batch.
         on_step: see OnStep.
+        repeats: R; row r of the result is a sample of clip r // R. TransformerSO reads each clip once, and TransformerG
+            too where all samples of a clip have the same scene and object tokens (`scene_object: argmax`).
     """
-    grids, given = transformer.grids, transformer.given_motion_frames
-    if given_motion.shape[1] != given:
+    given = transformer.given_motion_frames
+    if given_motion.shape[1] != given and not (transformer.unconditional and given_motion.shape[1] == 0):
         raise ValueError(f"motion tokens of {given_motion.shape[1]} frames given, this model takes {given}")
     device = transformer.device
     pseudo_scene, pseudo_object = pseudo_scene.to(device), pseudo_object.to(device)
-    motion = torch.full((len(pseudo_scene), *grids.shape("motion")), transformer.mask, device=device)
-    motion[:, :given] = given_motion.to(device)
+    motion = torch.full((len(pseudo_scene), *transformer.grids.shape("motion")), transformer.mask, device=device)
+    motion[:, : given_motion.shape[1]] = given_motion.to(device)
+    random = generators(seeds, len(motion) * repeats)
+    every = motion.repeat_interleave(repeats, dim=0)
     with evaluating(transformer):
-        random = _generators(seeds, len(motion))
-        logits = transformer.scene_object_logits(pseudo_scene, pseudo_object, motion[:, :given])
+        if transformer.config.wiring == "single":
+            scene, object = (torch.full_like(part, transformer.mask) for part in (pseudo_scene, pseudo_object))
+            content = Content(scene, object, pseudo_scene, pseudo_object).repeated(repeats)
+            return _sample_together(transformer, content, every, config, random, on_step)
+        known = motion[:, :given]
+        logits = transformer.scene_object_logits(pseudo_scene, pseudo_object, known)
+        # How many draws a clip has: with the likeliest tokens all samples are one.
+        draws = 1 if config.scene_object == "argmax" else repeats
         scene, object = (_scene_object_tokens(part, config, random) for part in logits)
-        guidance = transformer.guidance(scene, object, pseudo_scene, pseudo_object, motion[:, :given])
-        motion = _fill(transformer, motion, guidance, config, random, on_step)
+        conditions = [part.repeat_interleave(draws, dim=0) for part in (pseudo_scene, pseudo_object, known)]
+        guidance = transformer.guidance(scene, object, *conditions).repeated(repeats // draws)
+        scene, object = (part.repeat_interleave(repeats // draws, dim=0) for part in (scene, object))
+        motion = _fill_motion(transformer, every, guidance, config, random, on_step)
     return ClipTokens(scene, object, motion)
 
 
 def fill_motion(
     transformer: MosoTransformer,
     motion: Int[Tensor, "B T hm wm"],
-    guidance: Guidance,
+    guidance: Guidance | Content,
     config: SamplingConfig,
     seeds: Sequence[int],
     on_step: OnStep | None = None,
 ) -> Int[Tensor, "B T hm wm"]:
-    """`motion` with its masked tokens (N) filled in; the others stay. Which ones are masked is free, clip by clip."""
+    """`motion` with its masked tokens (N) filled in; the others stay. Which ones are masked is free, clip by clip.
+
+    `guidance` is what transformer.guidance gave for the clips' scene and object tokens. Everything is to lie on the
+    transformer's device.
+    """
     with evaluating(transformer):
-        return _fill(transformer, motion, guidance, config, _generators(seeds, len(motion)), on_step)
+        return _fill_motion(transformer, motion, guidance, config, generators(seeds, len(motion)), on_step)
 
 
-def _fill(
+def _fill_motion(
     transformer: MosoTransformer,
     motion: Int[Tensor, "B T hm wm"],
-    guidance: Guidance,
+    guidance: Guidance | Content,
     config: SamplingConfig,
     random: Sequence[torch.Generator],
     on_step: OnStep | None,
 ) -> Int[Tensor, "B T hm wm"]:
-    mask = transformer.mask
-    first = (motion == mask).sum(dim=(2, 3))
-    for step in range(config.steps):
-        masked = motion == mask
-        logits = transformer.motion_logits(motion, guidance, masked).float()
-        uniform = _uniform((2, *motion.shape[1:]), random, motion.device)
-        drawn = draw(logits, uniform[:, 0][masked], config.motion_temperature, config.top_k)
-        log_probability = logits.log_softmax(dim=-1).gather(-1, drawn[:, None]).squeeze(-1)
-        confidence = torch.full(motion.shape, torch.inf, device=motion.device)
-        confidence[masked] = log_probability + config.confidence_noise * gumbel(uniform[:, 1][masked])
-        filled = motion.clone()
-        filled[masked] = drawn
-        counts = [masked_after(step, config.steps, n, config.schedule) for n in first.flatten().tolist()]
-        again = least_confident(confidence, torch.tensor(counts, device=motion.device).view(first.shape))
-        motion = torch.where(again, mask, filled)
-        if on_step is not None:
-            on_step(step, motion)
-    return motion
+    table = transformer.vocabulary.table()
+
+    def predict(tokens: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor]:
+        return [transformer.motion_logits(tokens[0], guidance, asked[0], table)]
+
+    parts = [Part(motion, config.motion_temperature)]
+    report = None if on_step is None else lambda step, tokens: on_step(step, tokens[0])
+    return fill(parts, predict, transformer.mask, config, random, report)[0]
 
 
-def draw(
-    logits: Float[Tensor, "n N"], uniform: Float[Tensor, " n"], temperature: float, top_k: int = 0
-) -> Int[Tensor, " n"]:
-    """One token a row from softmax(logits / temperature) over the `top_k` likeliest (0: all); at 0 the likeliest.
+def _sample_together(
+    transformer: MosoTransformer,
+    content: Content,
+    motion: Int[Tensor, "B T hm wm"],
+    config: SamplingConfig,
+    random: Sequence[torch.Generator],
+    on_step: OnStep | None,
+) -> ClipTokens:
+    """The single network: scene, object and motion tokens in the same steps."""
+    table, present = transformer.vocabulary.table(), transformer.grids.components
 
-    By the inverse of the cumulative distribution at `uniform` in [0, 1): one number a token, so that it is cheap to
-    draw each clip's from its own generator.
-    """
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    scaled = logits / temperature
-    if 0 < top_k < logits.shape[-1]:
-        scaled = scaled.masked_fill(scaled < scaled.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
-    # float64: at N = 16384 a float32 sum is off by more than the smallest probabilities.
-    cumulative = scaled.double().softmax(dim=-1).cumsum(dim=-1)
-    below = uniform.double()[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, below, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
+    def parted(tokens: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The tokens as scene, object (B, h, w) and motion."""
+        all = {"scene": content.scene, "object": content.object}
+        return all | {
+            name: part if name == "motion" else part[:, 0] for name, part in zip(present, tokens, strict=True)
+        }
 
+    def predict(tokens: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor]:
+        now = parted(tokens)
+        told = Content(now["scene"], now["object"], content.pseudo_scene, content.pseudo_object)
+        logits = transformer.clip_logits(told, now["motion"], dict(zip(present, asked, strict=True)), table)
+        return [logits[name] for name in present]
 
-def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Gumbel noise from uniform numbers in [0, 1)."""
-    smallest = torch.finfo(torch.float32).tiny
-    return -(-uniform.clamp_min(smallest).log()).clamp_min(smallest).log()
-
-
-def least_confident(confidence: Float[Tensor, "B T h w"], counts: Int[Tensor, "B T"]) -> Bool[Tensor, "B T h w"]:
-    """True at the `counts` least confident positions of each frame; among equals the first ones."""
-    rank = confidence.flatten(2).argsort(dim=-1, stable=True).argsort(dim=-1)
-    return (rank < counts[..., None]).view(confidence.shape)
+    temperature = 0.0 if config.scene_object == "argmax" else config.scene_object_temperature
+    parts = [Part(getattr(content, name)[:, None], temperature) for name in present if name != "motion"]
+    parts.append(Part(motion, config.motion_temperature))
+    report = None if on_step is None else lambda step, tokens: on_step(step, tokens[-1])
+    return ClipTokens(**parted(fill(parts, predict, transformer.mask, config, random, report)))
 
 
 def _scene_object_tokens(
     logits: Float[Tensor, "B h w N"], config: SamplingConfig, random: Sequence[torch.Generator]
-) -> Int[Tensor, "B h w"]:
+) -> Int[Tensor, "BR h w"]:
+    """Tokens of one component: the likeliest (R = 1), or a draw for each generator, R a clip."""
+    clips, height, width, _ = logits.shape
     if config.scene_object == "argmax":
         return logits.argmax(dim=-1)
-    uniform = _uniform(logits.shape[1:3], random, logits.device)
-    drawn = draw(logits.flatten(0, 2).float(), uniform.flatten(), config.scene_object_temperature, config.top_k)
-    return drawn.view(logits.shape[:3])
-
-
-def _generators(seeds: Sequence[int], clips: int) -> list[torch.Generator]:
-    if len(seeds) != clips:
-        raise ValueError(f"{len(seeds)} seeds for {clips} clips; one each")
-    return [generator(seed, "sampling") for seed in seeds]
-
-
-def _uniform(
-    shape: Sequence[int], random: Sequence[torch.Generator], device: torch.device
-) -> Float[Tensor, "B *shape"]:
-    """Uniform numbers in [0, 1), each clip's from its own generator."""
-    return torch.stack([torch.rand(tuple(shape), generator=one) for one in random]).to(device)
+    repeats = len(random) // clips
+    uniform = uniforms((height, width), random, logits.device).view(clips, repeats, height * width)
+    # All samples of a place side by side: its distribution is summed up once.
+    drawn = draw(
+        logits.flatten(0, 2).float(),
+        uniform.transpose(1, 2).reshape(clips * height * width, repeats),
+        config.scene_object_temperature,
+        config.top_k,
+    )
+    return drawn.view(clips, height * width, repeats).transpose(1, 2).reshape(-1, height, width)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import torch
 from small_transformers import DEVIATIONS, EQUAL, GIVEN, UNEQUAL, N, build, tokens
 
 from moso.errors import ConfigError
-from moso.transformer.scene_object import enlarge, towards
+from moso.transformer.content import towards
+from moso.transformer.scene_object import enlarge
 
 
 def test_logits_have_the_grids_shapes(model):

@@ -1,0 +1,38 @@
+import math
+
+import pytest
+import torch
+
+from moso.transformer.filling import draw, gumbel, least_confident
+
+
+def test_drawn_tokens_follow_the_distribution():
+    logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(30000, 3)
+    uniform = torch.rand(30000, generator=torch.Generator().manual_seed(0))
+    share = draw(logits, uniform, 1.0).bincount(minlength=3) / 30000
+    assert share.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.01)
+    # At temperature 1/2 the probabilities are squared: 25, 9, 4 of 38.
+    share = draw(logits, uniform, 0.5).bincount(minlength=3) / 30000
+    assert share.tolist() == pytest.approx([25 / 38, 9 / 38, 4 / 38], abs=0.01)
+    share = draw(logits, uniform, 1.0, top_k=2).bincount(minlength=3) / 30000
+    assert share.tolist() == pytest.approx([5 / 8, 3 / 8, 0], abs=0.01)
+
+
+def test_draw_at_the_edges_of_the_uniform_numbers():
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]])
+    for uniform in (0.0, 0.5, 1 - 2**-24):
+        assert draw(logits, torch.tensor([uniform]), 1.0).tolist() == [1]
+    assert draw(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([0.99]), 0.0).tolist() == [1]
+
+
+def test_gumbel_noise_has_its_mean_and_is_finite():
+    uniform = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
+    assert gumbel(uniform).mean().item() == pytest.approx(0.5772, abs=0.02)  # Euler's constant
+    assert gumbel(uniform).var().item() == pytest.approx(math.pi**2 / 6, abs=0.05)
+    assert gumbel(torch.tensor([0.0, 1 - 2**-24])).isfinite().all()
+
+
+def test_least_confident_by_hand():
+    confidence = torch.tensor([[[[3.0, 1.0], [torch.inf, 2.0]], [[1.0, 1.0], [1.0, torch.inf]]]])
+    chosen = least_confident(confidence, torch.tensor([[2, 1]]))
+    assert chosen.tolist() == [[[[False, True], [False, True]], [[True, False], [False, False]]]]
