@@ -11,6 +11,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def fetch(name: str, on_progress: Callable[[int, int | None], None] | None = Non
     if is_verified(name):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{entry.file}.{os.getpid()}.partial")
+    temporary = target.with_name(f".{entry.file}.{uuid.uuid4().hex}.partial")
     failures = []
     try:
         for address in entry.addresses:

@@ -8,6 +8,7 @@ B clips, n frames, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from moso.errors import ConfigError
 from moso.vqvae.discriminators import AdversarialConfig
@@ -58,7 +59,7 @@ def reconstruction_terms(
     config: LossConfig,
     drawn: Float[Tensor, "B n 3 H W"],
     frames: Float[Tensor, "B n 3 H W"],
-    perceptual: nn.Module | None = None,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, tuple[float, Float[Tensor, ""]]]:
     """name -> (weight, term) of everything that compares drawn frames with the true ones, both in [0, 1].
 
