@@ -2,7 +2,7 @@
 
 A stage must run again when code that it uses changed, and only then. `components/<step>/step.py` and everything it
 imports, directly or not, is that code; grimp (the graph behind import-linter) knows it. This module writes the list
-into dvc.yaml, below the line `# code:` of each stage, and checks that it is still true.
+into dvc.yaml and ablations/dvc.yaml, below the line `# code:` of each stage, and checks that it is still true.
 
     python -m pipelines.code_deps --check | --write
 """
@@ -19,15 +19,21 @@ import grimp
 from components.config import STEPS
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("moso", "components")
-MARK = "      # code: "
+PACKAGES = ("moso", "components", "pipelines")
+MARK = "# code: "
+# The stages that run code of a step, by file; the ablations' own step is a module here.
+FILES = {
+    "dvc.yaml": STEPS,
+    "ablations/dvc.yaml": ("train_vqvae", "reconstruct", "extract_tokens", "train_transformer", "evaluate"),
+}
+ELSEWHERE = {"reconstruct": "pipelines.reconstruction"}
 # What a module reaches without an import that the graph could see: readers are chosen by their format's name, and the
 # registered model's code is a file that MLflow is given. "*": every module of the package.
 UNSEEN = {"moso.datasets.readers": ("*",), "moso.adapters.mlflow_model": ("moso.serving.pyfunc",)}
 
 
 def graph() -> grimp.ImportGraph:
-    """The import graph of moso and components; imports that only type checkers see do not count."""
+    """The import graph of moso, components and pipelines; imports that only type checkers see do not count."""
     return grimp.build_graph(
         *PACKAGES, include_external_packages=False, exclude_type_checking_imports=True, cache_dir=None
     )
@@ -79,28 +85,28 @@ def folded(files: Iterable[Path], root: Path = ROOT) -> list[str]:
 
 def code_deps(step: str, imports: grimp.ImportGraph | None = None, root: Path = ROOT) -> list[str]:
     """The paths that the stage `step` depends on, relative to the repository's root, sorted."""
-    modules = closure(imports or graph(), f"components.{step}.step")
+    modules = closure(imports or graph(), ELSEWHERE.get(step, f"components.{step}.step"))
     return folded((path for path in (source(module, root) for module in modules) if path), root)
 
 
 def rewritten(text: str, deps: Mapping[str, list[str]]) -> str:
-    """The text of dvc.yaml with the lists below `# code:` replaced.
+    """The text of a dvc.yaml with the lists below `# code:` replaced.
 
     Raises:
         ValueError: a stage has no `# code:` line.
     """
     lines: list[str] = []
-    stage, below, missing = "", False, set(deps)
+    stage, below, missing = "", "", set(deps)
     for line in text.splitlines():
         if line.startswith("  ") and line[2:3].isalpha() and line.rstrip().endswith(":"):
             stage = line.strip().rstrip(":")
-        if below and line.startswith("      - "):
+        if below and line.startswith(below):
             continue
-        below = False
+        below = ""
         lines.append(line)
-        if line.startswith(MARK) and stage in deps:
-            lines += [f"      - {path}" for path in deps[stage]]
-            below = True
+        if line.lstrip().startswith(MARK) and stage in deps:
+            below = f"{line[: line.index(MARK)]}- "
+            lines += [f"{below}{path}" for path in deps[stage]]
             missing.discard(stage)
     if missing:
         raise ValueError(f"dvc.yaml: no `{MARK.strip()}` line in {', '.join(sorted(missing))}")
@@ -118,14 +124,17 @@ def main() -> None:
     choice.add_argument("--check", action="store_true", help="exit with 1 where dvc.yaml is not up to date")
     choice.add_argument("--write", action="store_true", help="bring dvc.yaml up to date")
     parsed = parser.parse_args()
-    path = ROOT / "dvc.yaml"
-    imports = graph()
-    before = path.read_text()
-    after = rewritten(before, {step: code_deps(step, imports) for step in STEPS})
-    if parsed.write and after != before:
-        path.write_text(after)
-    if parsed.check and after != before:
-        sys.exit("dvc.yaml: code dependencies are out of date; run `make code-deps`")
+    imports, stale = graph(), []
+    for name, stages in FILES.items():
+        path = ROOT / name
+        before = path.read_text()
+        after = rewritten(before, {stage: code_deps(stage, imports) for stage in stages})
+        if after != before:
+            stale.append(name)
+            if parsed.write:
+                path.write_text(after)
+    if parsed.check and stale:
+        sys.exit(f"{', '.join(stale)}: code dependencies are out of date; run `make code-deps`")
 
 
 if __name__ == "__main__":
