@@ -67,6 +67,71 @@ def test_steps_after_the_last_checkpoint_are_done_again(run, toy, config):
     assert_equal(weights(whole), weights(resumed))
 
 
+def rival_weights(objective):
+    return {name: value.clone() for name, value in objective.rivals[0].module.state_dict().items()}
+
+
+@pytest.mark.parametrize("interrupted_at", [2, 3, 4])
+def test_a_rival_goes_on_where_it_was_whenever_the_kill_comes(run, toy, config, interrupted_at):
+    """Killed before, at and after the first step of the rival (3), with a checkpoint after each step."""
+    settings = config(steps=6)
+    whole = toy.Toy(rival_from=3)
+    history = run(whole, settings, work="whole")
+    with pytest.raises(Interrupted):
+        run(toy.Toy(hook=interrupt_at(interrupted_at), rival_from=3), settings, work="parts")
+    resumed = toy.Toy(rival_from=3)
+    assert run(resumed, settings, work="parts") == history
+    assert_equal(weights(whole), weights(resumed))
+    assert_equal(rival_weights(whole), rival_weights(resumed))
+    assert whole.rivals[0].turns == [3, 4, 5]
+    assert resumed.rivals[0].turns == [step for step in (3, 4, 5) if step >= interrupted_at]
+
+
+def test_a_rivals_turn_comes_after_the_modules_with_an_optimizer_and_a_rate_of_its_own(run, toy, config):
+    # Written out by hand: torch's own optimizers, the rival's on what the module said before its update.
+    from moso.training.sampler import samples
+    from moso.training.world import Solo
+
+    settings = config(optimizer=OptimizerConfig("adamw", learning_rate=0.05), ema_decay=0.0, gradient_clip=0.5)
+    by_loop, by_hand = toy.Toy(rival_from=2), toy.Toy(rival_from=2)
+    history = run(by_loop, settings)
+    rival = by_hand.rivals[0]
+    optimizer = torch.optim.AdamW(by_hand.module.parameters(), weight_decay=0.0)
+    rivals_own = torch.optim.Adam(rival.module.parameters())
+    for step, factor in enumerate([1.0, 1.0, 0.75, 0.25]):
+        dealt = samples(0, toy.SIZE, 4 * step, 4, Solo())
+        torch.manual_seed(key_seed(0, "global", step, 0))
+        optimizer.param_groups[0]["lr"], rivals_own.param_groups[0]["lr"] = 0.05 * factor, 0.1 * factor
+        for turn, (one, module, loss) in enumerate(
+            (
+                (optimizer, by_hand.module, lambda at=step, of=dealt: by_hand.loss(by_hand.prepare(of), of, at)),
+                (rivals_own, rival.module, lambda at=step: rival.loss(at)),
+            )
+        ):
+            if turn == 0 or step >= 2:
+                one.zero_grad()
+                loss()[0].backward()
+                torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+                one.step()
+    for left, right in zip(by_loop.module.parameters(), by_hand.module.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+    for left, right in zip(by_loop.rivals[0].module.parameters(), rival.module.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+    assert {"rival_loss", "rival_gap", "rival_gradient_norm"} < set(history[-1])
+    assert not any(name.startswith("rival") for name in history[0])
+
+
+def test_a_rival_whose_loss_is_not_finite_stops_the_training_by_name(run, toy, config):
+    objective = toy.Toy(rival_from=2)
+    objective.rivals[0].module.bias.data.fill_(float("nan"))
+    with pytest.raises(NotFiniteError, match=r"step 2: loss .*, on the training clips point_"):
+        run(objective, config())
+    objective = toy.Toy(rival_from=2)
+    objective.rivals[0].loss = lambda step: (objective.rivals[0].module.weight.sum() / 0, {})
+    with pytest.raises(NotFiniteError, match=r"step 2: loss of rival inf, .*step_00000002"):
+        run(objective, config(), work="other")
+
+
 def test_a_finished_training_ends_at_once_with_the_same_result(run, toy, config):
     first, second = toy.Toy(), toy.Toy()
     history = run(first, config())
@@ -299,10 +364,11 @@ from safetensors.torch import save_file
 
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 config = TrainingConfig(steps=8, batch=4, checkpoint_every=3, log_every=2)
-objective = Toy(hook=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == kill_at else None)
+objective = Toy(hook=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == kill_at else None, rival_from=3)
 work = WorkFolder(folder, "toy")
 train(objective, config, seed=5, work=work, context=Context(folder), title="toy", identity={{"step": "toy"}})
-save_file(objective.module.state_dict(), folder / "result.safetensors")
+rival = {{f"rival.{{name}}": value for name, value in objective.rivals[0].module.state_dict().items()}}
+save_file({{**objective.module.state_dict(), **rival}}, folder / "result.safetensors")
 print(len(objective.seen))
 """
 

@@ -29,14 +29,16 @@ if size > 1:
 world = Distributed() if size > 1 else Solo()
 total = world.all_reduce_(torch.tensor([1.0 + rank, 10.0]))
 flags = broadcast_(torch.tensor([rank == 0, rank == 1]), world)
-objective = Toy(dropout=0.0)
+objective = Toy(dropout=0.0, rival_from=1)
 if rank == 1:
     torch.nn.init.zeros_(objective.module[0].weight)  # rank 0's start values count
+    torch.nn.init.zeros_(objective.rivals[0].module.weight)
 config = TrainingConfig(steps=3, batch=5, gradient_clip=1.0, log_every=1)
 identity = run_identity("toy", config, {{}}, code=Path({here!r}) / "toy.py")
 history = train(objective, config, seed=2, work=WorkFolder(folder / "work", work_key(identity)),
                 context=Context(folder), title="toy", identity=identity, world=world)
-save_file({{**objective.module.state_dict(), "total": total, "flags": flags,
+rival = {{f"rival.{{name}}": value for name, value in objective.rivals[0].module.state_dict().items()}}
+save_file({{**objective.module.state_dict(), **rival, "total": total, "flags": flags,
            "losses": torch.tensor([row["loss"] for row in history])}}, folder / f"{{size}}_{{rank}}.safetensors")
 if size > 1:
     dist.destroy_process_group()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moso.training.config import OptimizerConfig
 from moso.training.random import generator
 from moso.training.sampler import Sample
 from moso.training.world import World
@@ -15,17 +16,46 @@ from moso.training.world import World
 SIZE = 10
 
 
-class Toy:
-    """Learns y = sum(x) from 10 points; `hook(step)` is called in before_step."""
+class ToyRival:
+    """Tells the sum of a point from what the toy says of it, two numbers of its own."""
 
-    def __init__(self, dropout: float = 0.5, hook: Callable[[int], None] | None = None) -> None:
+    name = "rival"
+    optimizer = OptimizerConfig("adam", learning_rate=0.1)
+
+    def __init__(self, from_step: int) -> None:
+        self.from_step = from_step
+        self.module: nn.Module = nn.Linear(1, 1)
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.fill_(0.5)
+        self.seen: tuple[Tensor, Tensor] | None = None
+        self.turns: list[int] = []
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.seen is not None
+        true, said = self.seen
+        self.turns.append(step)
+        gap = self.module(true[:, None]) - self.module(said[:, None])
+        return (1 - gap).relu().mean(), {"gap": gap.mean()}
+
+
+class Toy:
+    """Learns y = sum(x) from 10 points; `hook(step)` is called in before_step. `rival_from`: with a rival from that
+    step on."""
+
+    def __init__(
+        self,
+        dropout: float = 0.5,
+        hook: Callable[[int], None] | None = None,
+        rival_from: int | None = None,
+    ) -> None:
         self.module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(dropout), nn.Linear(8, 1))
         with torch.no_grad():
             for i, parameter in enumerate(self.module.parameters()):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator(0, "toy", i)) * 0.3)
         self.module.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         self.size = SIZE
-        self.rivals = ()
+        self.rivals = () if rival_from is None else (ToyRival(rival_from),)
         self.points = torch.randn(SIZE, 4, generator=generator(0, "points"))
         self.hook = hook
         self.after_steps = 0
@@ -44,8 +74,14 @@ class Toy:
     def loss(self, batch: Tensor, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.seen.append(tuple(sample.index for sample in samples))
         noise = torch.stack([torch.randn(4, generator=generator(7, "noise", s.position)) for s in samples])
-        error = self.module(batch + 0.1 * noise)[:, 0] - batch.sum(1)
-        return error.square().mean(), {"absolute": error.abs().mean()}
+        said, true = self.module(batch + 0.1 * noise)[:, 0], batch.sum(1)
+        loss = (said - true).square().mean()
+        for rival in self.rivals:
+            rival.seen = true, said.detach()
+            if step >= rival.from_step:
+                weight, bias = (p.detach() for p in rival.module.parameters())
+                loss = loss - 0.1 * (said * weight + bias).mean()
+        return loss, {"absolute": (said - true).abs().mean()}
 
     def after_step(self, step: int, world: World) -> dict[str, float]:
         self.module.steps_seen += 1
