@@ -24,6 +24,7 @@ from moso.adapters.mlflow_client import (
     default_tracking_uri,
     experiment_id,
     reported,
+    sqlite_file,
 )
 from moso.adapters.mlflow_tracking import MlflowTracker
 from moso.adapters.redact import redact
@@ -161,6 +162,19 @@ class Registry:
         tracker.finish()
         return version
 
+    def addresses(self) -> list[str]:
+        """What `Model.load` takes: an address an alias, and the newest version of a model that has none."""
+        found = []
+        with reported(self._failed):
+            for model in self._client.search_registered_models():
+                # Aliases are in this call's answer, not in that of a search over versions.
+                aliases = self._client.get_registered_model(model.name).aliases
+                versions = [int(v.version) for v in self._client.search_model_versions(f"name = '{model.name}'")]
+                found += [f"models:/{model.name}@{alias}" for alias in sorted(aliases)]
+                if not aliases and versions:
+                    found.append(f"models:/{model.name}/{max(versions)}")
+        return found
+
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that differ."""
         with reported(self._failed):
@@ -290,6 +304,19 @@ def resolve(reference: str) -> Path:
             f"{reference}: no registry at {uri}; set MLFLOW_TRACKING_URI or call from the project's folder"
         )
     return Registry(uri).download(reference, _cache() / "models")
+
+
+def addresses() -> list[str]:
+    """The registered models, as `resolve` takes them; none where there is no registry yet.
+
+    Raises:
+        TrackingError: MLflow is not installed, or the registry does not answer.
+    """
+    uri = default_tracking_uri(Path.cwd())
+    database = sqlite_file(uri)
+    if database is not None and not database.exists():
+        return []
+    return Registry(uri).addresses()
 
 
 def _cache() -> Path:

@@ -2,64 +2,73 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-if TYPE_CHECKING:
-    import numpy as np
-
-
-@click.command()
-@click.argument("model")
-@click.argument("frames", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help=".npy, or .gif to look at."
+from moso.cli.options import (
+    Reading,
+    Running,
+    Sampling,
+    Writing,
+    examples,
+    model_argument,
+    reading,
+    running,
+    sampling,
+    sources_argument,
+    writing,
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
-@click.option("--steps", type=int, help="Sampling steps; the model's own where not given.")
-@click.option("--device", default="auto", show_default=True)
-def command(model: str, frames: Path, output: Path, seed: int, steps: int | None, device: str) -> None:
-    """Predict the frames that follow.
+
+
+@click.command(
+    epilog=examples(
+        "moso predict models/sim_push reports/example.npy --output prediction.gif",
+        "moso predict models/sim_push push.mp4 --start 4 --resize --output prediction.mp4",
+        "moso predict models/sim_push push.mp4 images/ --resize --output prediction.png",
+        "moso predict models/sim_push seed_200001@00004 --samples 4 --output samples.gif",
+        "moso predict models/sim_push reports/example.npy --temperature 0.8 --top-k 20 --bare --output 'only_{}.mp4'",
+    )
+)
+@model_argument
+@sources_argument
+@click.option("--samples", type=click.IntRange(min=1), help="Of each clip, side by side; sample j has seed SEED + j.")
+@reading
+@sampling
+@running
+@writing(bare="The predicted frames alone, without margins, also in pictures.")
+def command(
+    model: str,
+    sources: tuple[str, ...],
+    samples: int | None,
+    reading: Reading,
+    sampling: Sampling,
+    running: Running,
+    writing: Writing,
+) -> None:
+    """Predict the frames that follow the first K.
 
     MODEL is a folder with vqvae/ and transformer/ (models/sim_push) or a registered model
-    (models:/moso-sim_push@champion). FRAMES is a .npy file, uint8 (N, K, H, W, 3), such as reports/example.npy.
+    (models:/moso-sim_push@champion).
+
+    SOURCES are video files, folders of numbered images, .npy files (uint8 (T, H, W, 3), or (N, T, H, W, 3) for several
+    clips) or clips of a data set (seed_200001@00004: episode and first frame). Of a longer one the K frames from
+    --start on are taken.
+
+    OUTPUT .mp4, .gif and .png (frames side by side, a row a clip) show the given frames, with ochre margins, and the
+    predicted ones; several clips share a picture, or get a file each where the name holds {}. A .npy holds the
+    predicted frames alone: uint8 (N, T-K, H, W, 3), with --samples (N, samples, T-K, H, W, 3).
     """
-    import dataclasses
+    from moso.cli.given import given_frames, show_continued
+    from moso.cli.models import load
+    from moso.cli.outputs import shown
 
-    import numpy as np
-
-    from moso.errors import DataError
-    from moso.tasks.model import Model
-
-    if output.suffix not in (".npy", ".gif"):
-        raise click.UsageError(f"--output {output}: must end in .npy or .gif")
-    loaded = Model.load(model, device)
-    try:
-        given = np.load(frames, allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"{frames}: is no .npy file of frames ({error})") from None
-    sampling = loaded.sampling if steps is None else dataclasses.replace(loaded.sampling, steps=steps)
-    predicted = loaded.predict(given, seed=seed, sampling=sampling)
-    if output.suffix == ".npy":
-        np.save(output, predicted, allow_pickle=False)
-    else:
-        write_gif(output, np.concatenate([given, predicted], axis=1))
-    click.echo(f"{output}: {predicted.shape[1]} frames of {predicted.shape[0]} clips")
-
-
-def write_gif(path: Path, videos: np.ndarray, frames_per_second: float = 5.0) -> None:
-    """Clips side by side as a moving picture that repeats.
-
-    Args:
-        path: a .gif file.
-        videos: uint8 (N, T, H, W, 3).
-        frames_per_second: of the picture.
-    """
-    import numpy as np
-    from PIL import Image
-
-    rows = np.concatenate(list(videos), axis=2)
-    pictures = [Image.fromarray(frame) for frame in rows]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 / frames_per_second, loop=0)
+    loaded = load(model, running)
+    taken = given_frames(sources, reading, loaded)
+    with shown("predict", len(taken.clips)) as on_progress:
+        predicted = loaded.predict(
+            taken.clips,
+            seed=sampling.seed,
+            samples=samples,
+            sampling=sampling.over(loaded.sampling),
+            on_progress=on_progress,
+        )
+    show_continued(writing, taken, predicted)

@@ -1,0 +1,52 @@
+"""`moso decode`: a token file to videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from moso.cli.interpolate import frame_numbers
+from moso.cli.options import Running, Writing, examples, model_argument, running, writing
+
+
+@click.command(
+    epilog=examples(
+        "moso decode models/sim_push clip.safetensors --output clip.mp4",
+        "moso decode models/sim_push clip.safetensors --only object --only motion --output moving.gif",
+        "moso decode models/sim_push clip.safetensors --only-frames 3 --output fourth.png",
+    )
+)
+@model_argument
+@click.argument("tokens", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--only",
+    type=click.Choice(["scene", "object", "motion"]),
+    multiple=True,
+    help="Component to draw, the others being left out; repeatable.",
+)
+@click.option("--only-frames", callback=frame_numbers, help="Numbers of the frames to draw, 0,4,8; all by default.")
+@running
+@writing()
+def command(
+    model: str,
+    tokens: Path,
+    only: tuple[str, ...],
+    only_frames: list[int] | None,
+    running: Running,
+    writing: Writing,
+) -> None:
+    """Decode a token file to videos.
+
+    TOKENS is what `moso encode` wrote, or another program in its form; MODEL must have the codebook that it was
+    encoded with. OUTPUT is as for `moso predict`; a .npy holds uint8 (N, frames, H, W, 3).
+    """
+    from moso.cli.models import load
+    from moso.cli.outputs import deliver, shown
+    from moso.tasks.token_file import read_tokens
+
+    content = read_tokens(tokens)
+    loaded = load(model, running)
+    with shown("decode", len(content.tokens)) as on_progress:
+        videos = loaded.decode(content, only_frames, only=set(only) or None, on_progress=on_progress)
+    deliver(writing, videos, videos[:, None], None)

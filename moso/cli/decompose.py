@@ -1,0 +1,73 @@
+"""`moso decompose`: scene, object and motion, each drawn alone; or the preprocessing's own split."""
+
+from __future__ import annotations
+
+import click
+
+from moso.cli.options import (
+    Reading,
+    Running,
+    Writing,
+    examples,
+    model_argument,
+    reading,
+    running,
+    sources_argument,
+    writing,
+)
+
+
+@click.command(
+    epilog=examples(
+        "moso decompose models/sim_push seed_200001@00004 --output parts.gif",
+        "moso decompose models/sim_push push.mp4 --resize --thresholds 0.1 0.9 --output split.png",
+        "moso decompose models/sim_push push.mp4 images/ --resize --output parts.npy",
+    )
+)
+@model_argument
+@sources_argument
+@click.option(
+    "--thresholds",
+    type=click.FloatRange(0, 1),
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Split the pixels themselves (Algorithm 1): a change of LOW to HIGH is object. The paper's: 0.1 0.9.",
+)
+@reading
+@running
+@writing(bare="The parts alone, without the input beside them.")
+def command(
+    model: str,
+    sources: tuple[str, ...],
+    thresholds: tuple[float, float] | None,
+    reading: Reading,
+    running: Running,
+    writing: Writing,
+) -> None:
+    """Draw the scene, the object and the motion of videos, each alone.
+
+    Rows of a picture, from above: the input; scene, object, motion, and object with motion, as the decoder draws them
+    from their tokens alone. With --thresholds: scene, object and motion (around grey) as the preprocessing splits the
+    pixels; no network is used. A clip is a column.
+
+    MODEL and SOURCES are as for `moso predict`; T frames are taken. A .npy holds the parts in the same order, uint8
+    (N, parts, T, H, W, 3).
+    """
+    import numpy as np
+
+    from moso.cli.inputs import locate, take
+    from moso.cli.models import load
+    from moso.cli.outputs import deliver, shown
+
+    loaded = load(model, running)
+    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
+    with shown("decompose", len(clips)) as on_progress:
+        if thresholds:
+            parts = loaded.preprocess(clips, *thresholds)
+            on_progress(len(clips))
+        else:
+            parts = loaded.decompose(clips, on_progress=on_progress)
+    drawn = np.stack(list(parts.values()), axis=1)
+    rows = drawn if writing.bare else np.concatenate([clips[:, None], drawn], axis=1)
+    deliver(writing, drawn, rows, fps, panels_in_rows=True)
+    click.echo(f"parts: {', '.join(parts if writing.bare or writing.output.suffix == '.npy' else ['input', *parts])}")

@@ -1,0 +1,50 @@
+"""`moso encode`: videos to a token file."""
+
+from __future__ import annotations
+
+import click
+
+from moso.cli.options import (
+    Reading,
+    Running,
+    Writing,
+    examples,
+    model_argument,
+    reading,
+    running,
+    sources_argument,
+    writing,
+)
+
+
+@click.command(
+    epilog=examples(
+        "moso encode models/sim_push seed_200001@00004 --output clip.safetensors",
+        "moso encode models/sim_push push.mp4 images/ --resize --output two.safetensors",
+    )
+)
+@model_argument
+@sources_argument
+@reading
+@running
+@writing((".safetensors",))
+def command(model: str, sources: tuple[str, ...], reading: Reading, running: Running, writing: Writing) -> None:
+    """Encode videos to a token file that other programs can work on.
+
+    MODEL and SOURCES are as for `moso predict`; T frames are taken. OUTPUT is a safetensors file: scene (N, h, w),
+    object (N, h, w) and motion (N, T, h, w), int64, with the digest of the codebook. `moso decode` is the way back.
+    """
+    from moso.cli.inputs import locate, take
+    from moso.cli.models import load
+    from moso.cli.outputs import shown
+    from moso.tasks.token_file import write_tokens
+    from moso.video.writing import whole
+
+    loaded = load(model, running)
+    clips, _ = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
+    with shown("encode", len(clips)) as on_progress:
+        tokens = loaded.encode(clips, on_progress=on_progress)
+    with whole(writing.output) as temporary:
+        write_tokens(temporary, tokens, loaded.vqvae.grids, loaded.codebook_digest, loaded.codebook_size)
+    sizes = (f"{name} {tuple(getattr(tokens, name).shape)}" for name in loaded.components)
+    click.echo(f"{writing.output}: {', '.join(sizes)}")

@@ -1,0 +1,71 @@
+"""What a command writes: an array to work with, or pictures to look at.
+
+Legend: N clips, G panels of a clip (samples, parts, sources beside a result), T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+from jaxtyping import UInt8
+
+from moso.cli.options import CLIP_NUMBER, Writing
+from moso.progress import Progress
+from moso.video import write, write_array
+
+FPS = 5.0
+"""Where neither --fps nor the source says it."""
+
+
+@contextlib.contextmanager
+def shown(title: str, total: int, unit: str = "clips") -> Iterator[Callable[[int], None]]:
+    """A bar over `total`; what it yields is a task's on_progress."""
+    with Progress(title, total, unit) as progress:
+        yield lambda amount: progress.advance(amount)
+
+
+def deliver(
+    writing: Writing,
+    array: UInt8[np.ndarray, "N ..."],
+    panels: UInt8[np.ndarray, "N G T H W 3"],
+    fps: float | None,
+    *,
+    given: Collection[int] = (),
+    panels_in_rows: bool = False,
+) -> None:
+    """Write a result and say what was written.
+
+    Args:
+        writing: the output; with `{}` in its name every clip is a file of its own, numbered from 0.
+        array: what a .npy holds.
+        panels: what pictures show: a row a clip, a column a panel; a grid about square where each clip is one panel.
+        fps: of the source.
+        given: numbers of the frames of `panels` that were given; their margins are marked.
+        panels_in_rows: a row a panel and a column a clip.
+    """
+    rate = writing.fps or fps or FPS
+    for path, rows in _files(writing.output, len(array)):
+        if path.suffix.lower() == ".npy":
+            write_array(path, array[rows] if CLIP_NUMBER not in writing.output.name else array[rows][0])
+            written = f"uint8 {np.load(path, mmap_mode='r', allow_pickle=False).shape}"
+        else:
+            shown_panels = panels[rows].swapaxes(0, 1) if panels_in_rows else panels[rows]
+            high, wide = shown_panels.shape[:2]
+            columns = wide if panels.shape[1] > 1 else None
+            clips = shown_panels.reshape(high * wide, *panels.shape[2:])
+            notes = write(path, clips, rate, columns=columns, given=given)
+            count = rows.stop - rows.start
+            written = ", ".join([f"{panels.shape[2]} frames of {count} clip{'s' if count > 1 else ''}", *notes])
+        click.echo(f"{path}: {written}")
+
+
+def _files(output: Path, clips: int) -> Iterator[tuple[Path, slice]]:
+    if CLIP_NUMBER not in output.name:
+        yield output, slice(0, clips)
+        return
+    for number in range(clips):
+        yield output.with_name(output.name.replace(CLIP_NUMBER, f"{number:04d}")), slice(number, number + 1)

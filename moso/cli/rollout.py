@@ -1,0 +1,75 @@
+"""`moso rollout`: any number of frames, clip after clip."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from moso.cli.options import (
+    Reading,
+    Running,
+    Sampling,
+    Writing,
+    examples,
+    model_argument,
+    reading,
+    running,
+    sampling,
+    sources_argument,
+    writing,
+)
+
+
+@click.command(
+    epilog=examples(
+        "moso rollout models/sim_push reports/example.npy --length 40 --output long.mp4",
+        "moso rollout models/sim_push seed_200001 --length 28 --carry frames --seed 3 --output long.gif",
+        "moso rollout models/sim_push push.mp4 --resize --length 25 --output long.npy",
+    )
+)
+@model_argument
+@sources_argument
+@click.option("--length", type=click.IntRange(min=1), required=True, help="Frames to predict.")
+@click.option(
+    "--carry",
+    type=click.Choice(["tokens", "frames"]),
+    default="tokens",
+    show_default=True,
+    help="What a clip hands to the next: its tokens, or its last frames, decoded and encoded again.",
+)
+@reading
+@sampling
+@running
+@writing(bare="The predicted frames alone, without margins, also in pictures.")
+def command(
+    model: str,
+    sources: tuple[str, ...],
+    length: int,
+    carry: Literal["tokens", "frames"],
+    reading: Reading,
+    sampling: Sampling,
+    running: Running,
+    writing: Writing,
+) -> None:
+    """Predict any number of frames, clip after clip.
+
+    The first clip is what `moso predict` gives; the last frames of each are the given frames of the next. MODEL,
+    SOURCES and OUTPUT are as there: `moso predict --help`.
+    """
+    from moso.cli.given import given_frames, show_continued
+    from moso.cli.models import load
+    from moso.cli.outputs import shown
+
+    loaded = load(model, running)
+    taken = given_frames(sources, reading, loaded)
+    with shown("rollout", len(taken.clips)) as on_progress:
+        predicted = loaded.rollout(
+            taken.clips,
+            length,
+            carry=carry,
+            seed=sampling.seed,
+            sampling=sampling.over(loaded.sampling),
+            on_progress=on_progress,
+        )
+    show_continued(writing, taken, predicted)
