@@ -18,14 +18,16 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from moso.config import to_dict
-from moso.errors import CheckpointError, ConfigError, FormatError, MismatchError, StopRequested
+from moso.errors import CheckpointError, ConfigError, FormatError, MismatchError, MosoError, StopRequested
 from moso.progress import Progress
 from moso.provenance import write_json
 from moso.sim.config import SimulationConfig
@@ -118,22 +120,55 @@ def _run(
     # spawn: a fork would copy this process's threads' locks (torch, BLAS) in whatever state they are
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        waiting = iter(seeds)
-        running: set[Future[int]] = set()
-        while True:
-            room = 0 if stop else workers * IN_FLIGHT - len(running)
+        try:
+            yield from _hand_out(pool, config, seeds, episodes, workers * IN_FLIGHT, stop)
+        except BrokenProcessPool:
+            # The pool would end the others by SIGTERM, which they do not take, and wait for them for ever.
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise MosoError(
+                f"{episodes.parent}: a worker died (killed for want of memory?); what is written is whole: run it "
+                "again to go on, with fewer workers"
+            ) from None
+
+
+def _hand_out(
+    pool: ProcessPoolExecutor,
+    config: SimulationConfig,
+    seeds: Sequence[int],
+    episodes: Path,
+    in_flight: int,
+    stop: StopSignal | None,
+) -> Iterator[int]:
+    waiting = iter(seeds)
+    running: set[Future[int]] = set()
+    while True:
+        room = 0 if stop else in_flight - len(running)
+        with _signals_blocked():  # a task may start a worker, which inherits the mask
             running.update(pool.submit(_write_episode, config, seed, episodes) for seed in islice(waiting, room))
-            if not running:
-                return
-            done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        if not running:
+            return
+        done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keep SIGINT and SIGTERM waiting meanwhile; processes started here never get them.
+
+    A stop (Ctrl-C, or a signal to the whole group) is the parent's to handle: it lets workers finish their episodes. A
+    worker that set its own handlers would die of a stop that comes while it still starts.
+    """
+    resource_tracker.ensure_running()  # on starting, it unblocks both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
-    # A stop (Ctrl-C, or a signal to the whole group) is the parent's to handle: it lets workers finish their episodes.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     # A worker whose parent was killed would wait for ever on the queue whose writing end it holds itself.
     def end_with_parent() -> None:

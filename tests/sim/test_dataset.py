@@ -95,14 +95,14 @@ def test_a_raised_stop_signal_begins_no_episode(tiny: SimulationConfig, tmp_path
     assert not list((tmp_path / "episodes").iterdir())
 
 
-def _start_command(folder: Path) -> subprocess.Popen[str]:
+def _start_command(folder: Path, until: str = "episodes/seed_*.npz") -> subprocess.Popen[str]:
     """400 small episodes by two workers, in a process group of its own; returns once the first one is written."""
     code = "from moso.cli.simulate import command; command()"
     command = [sys.executable, "-c", code, "--out", str(folder), "--seeds", "0:400", "--workers", "2"]
     command += ["--set", "frames=4", "--set", "height=16", "--set", "width=16"]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(folder.glob("episodes/seed_*.npz")) and time.monotonic() < deadline:
+    while not list(folder.glob(until)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return process
 
@@ -121,6 +121,33 @@ def test_sigterm_stops_the_command_between_episodes_and_a_second_run_ends_it(tmp
     assert 0 < len(written) < 400
     assert all(name.startswith("seed_") for name in written)
     assert _simulate(SMALL, range(len(written) + 3), tmp_path) >= 3
+
+
+def test_sigterm_while_workers_still_start_ends_the_command_too(tmp_path: Path) -> None:
+    process = _start_command(tmp_path, until=".lock")  # held before the workers are begun
+    while len(_children(process.pid)) < 3:  # the resource tracker and two workers
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "StopRequested" in errors
+
+
+def test_a_worker_that_dies_is_told_and_what_is_written_is_kept(tmp_path: Path) -> None:
+    process = _start_command(tmp_path)
+    os.kill(_children(process.pid)[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "a worker died" in errors
+    assert "run it again" in errors
+    written = len(list(tmp_path.glob("episodes/seed_*.npz")))
+    assert 0 < written < 400
+    assert _simulate(SMALL, range(written), tmp_path) <= written
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_sigkill_leaves_whole_episodes_and_no_worker_behind(tmp_path: Path) -> None:
