@@ -58,16 +58,18 @@ def fill(
     tokens = [part.tokens for part in parts]
     device = tokens[0].device
     first = [(part == mask).sum(dim=(2, 3)).cpu() for part in tokens]
-    # (S, B, F): how many are masked after each step, and before it.
+    # How many are masked after each step, and before it (S, B, F).
     after = [schedule(n, part.shape[2] * part.shape[3], config) for n, part in zip(first, tokens, strict=True)]
     before = [torch.cat([n[None], rest[:-1]]) for n, rest in zip(first, after, strict=True)]
+    reveals = torch.stack([(b != a).flatten(1).any(dim=1) for b, a in zip(before, after, strict=True)]).any(dim=0)
+    sizes = [b.flatten(1).sum(dim=1).tolist() for b in before]
+    counts = [a.to(device) for a in after]
     uniform = [uniforms((config.steps, 2, *part.shape[1:]), random, device) for part in tokens]
-    counts = [rest.to(device) for rest in after]
-    for step in range(config.steps):
-        if any(not torch.equal(b[step], a[step]) for b, a in zip(before, after, strict=True)):
+    for step, any_revealed in enumerate(reveals.tolist()):
+        if any_revealed:
             places = [
-                torch.nonzero_static((part == mask).flatten(), size=int(masked[step].sum())).squeeze(1)
-                for part, masked in zip(tokens, before, strict=True)
+                torch.nonzero_static((part == mask).flatten(), size=size[step]).squeeze(1)
+                for part, size in zip(tokens, sizes, strict=True)
             ]
             logits = predict(tokens, places)
             tokens = [
