@@ -43,6 +43,32 @@ def test_concatenate_is_the_inverse_of_slicing():
     assert torch.equal(again.object, whole.object)
 
 
-def test_a_grid_without_cells_is_refused():
-    with pytest.raises(ConfigError, match="object"):
-        TokenGrids(1, (1, 1), (0, 1), (1, 1))
+@pytest.mark.parametrize("grid", [(0, 1), (1, 0), (-1, 1)])
+def test_a_grid_without_cells_is_refused(grid):
+    with pytest.raises(ConfigError, match=r"object = .*or \(0, 0\): no such component"):
+        TokenGrids(1, (1, 1), grid, (1, 1))
+
+
+def test_a_clip_always_has_motion():
+    with pytest.raises(ConfigError, match=r"motion = \(0, 0\)"):
+        TokenGrids(1, (1, 1), (1, 1), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("scene", "object", "components", "count"),
+    [
+        ((2, 3), (0, 0), ("scene", "motion"), 6 + 6),
+        ((0, 0), (0, 0), ("motion",), 6),
+        ((2, 3), (4, 1), ("scene", "object", "motion"), 16),
+    ],
+)
+def test_absent_components_are_empty_and_go_along(scene, object, components, count):
+    grids = TokenGrids(3, scene, object, (1, 2))
+    assert grids.components == components
+    assert grids.tokens == count
+    shapes = [grids.shape(name) for name in ("scene", "object", "motion")]
+    clips = ClipTokens(*(torch.zeros(4, *shape, dtype=torch.int64) for shape in shapes))
+    assert (clips.grids, len(clips)) == (grids, 4)
+    for same in (clips.to("cpu"), clips[1:], ClipTokens.concatenate([clips[:1], clips])):
+        assert same.grids == grids
+    assert len(ClipTokens.concatenate([clips[:1], clips])) == 5

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -277,3 +278,63 @@ def test_the_index_is_a_plain_table(folder):
     table = pd.read_parquet(folder / "clips.parquet")
     assert list(table.columns) == ["clip_id", "episode_id", "first_frame", "split", "shard", "row"]
     assert table["clip_id"].is_unique
+
+
+# stores without a scene or an object (ablations)
+
+
+@pytest.fixture(params=[((2, 2), (0, 0)), ((0, 0), (0, 0))], ids=["no object", "motion alone"])
+def bare(request, tmp_path):
+    """Folder of a store without some components, its grids, and the tokens of its 7 clips."""
+    scene, object = request.param
+    grids = TokenGrids(3, scene, object, (2, 1))
+
+    def draw(kind):
+        return ClipTokens(
+            *(
+                torch.randint(0, N, (7, *grids.shape(name)), generator=generator(2, kind, name))
+                for name in ("scene", "object", "motion")
+            )
+        )
+
+    target, pseudo = draw("target"), draw("pseudo")
+    with writer(tmp_path / "bare", grids=grids) as store:
+        store.add(clips(0, 5), "train", target[:5], pseudo[:5])
+        store.add(clips(5, 2), "validation", target[5:], pseudo[5:])
+    return tmp_path / "bare", grids, target, pseudo
+
+
+def test_a_store_without_a_component_gives_back_the_rest_and_empty_tensors(bare):
+    folder, grids, target, pseudo = bare
+    store = TokenStore.open(folder)
+    assert store.grids == grids
+    batch = store.batch([6, 0, 3])
+    for name in ("scene", "object", "motion"):
+        assert torch.equal(getattr(batch.target, name), getattr(target, name)[[6, 0, 3]])
+    assert torch.equal(batch.pseudo_scene, pseudo.scene[[6, 0, 3]])
+    assert batch.pseudo_object.shape == (3, 0, 0)
+    assert batch.to("cpu").target.grids == grids
+
+
+def test_absent_components_have_no_files_and_no_usage(bare):
+    folder, grids, target, _ = bare
+    names = {path.name for path in (folder / "shards" / "00000").glob("*.npy")}
+    still = {"scene.npy", "pseudo_scene.npy"} if "scene" in grids.components else set()
+    assert names == {"motion.npy"} | still
+    counts = usage(TokenStore.open(folder))
+    assert list(counts) == list(grids.components)
+    assert counts["motion"].sum() == target.motion.numel()
+
+
+def test_a_store_without_a_component_can_be_extended_and_refuses_clips_that_have_it(bare):
+    folder, grids, target, pseudo = bare
+    with writer(folder, grids=grids) as store:
+        store.add(clips(7, 2), "train", target[:2], pseudo[:2])
+    assert torch.equal(TokenStore.open(folder).batch([8]).target.motion, target.motion[[1]])
+    with pytest.raises(DataError, match=r"object tokens of a clip have the shape \(1, 2\), the store's \(0, 0\)"):
+        writer(folder, grids=grids).add(
+            clips(20, 1), "train", dataclasses.replace(target[:1], object=torch.zeros(1, 1, 2, dtype=torch.int64)),
+            pseudo[:1],
+        )  # fmt: skip
+    with pytest.raises(MismatchError, match="grids"):
+        writer(folder)

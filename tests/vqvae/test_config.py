@@ -7,7 +7,7 @@ import torch
 
 from components.extract_tokens.step import Config as ExtractConfig
 from components.train_vqvae.step import Config as TrainConfig
-from moso.config import build, resolve_section
+from moso.config import build, resolve_section, to_dict
 from moso.errors import ConfigError
 from moso.vqvae.config import VQVAEConfig, given_motion_frames
 from moso.vqvae.losses import LossConfig
@@ -58,6 +58,14 @@ def _count(config):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_paper_preset_builds_to_its_size(preset):
     assert _count(_model_config(preset)) == PRESETS[preset]
+
+
+def test_the_released_configuration_of_ucf101_prediction_is_two_settings():
+    """T = 16 in 4 pools; the text's 12 in 3 is the preset. The temporal projections of two encoders are of T frames."""
+    params = {"preset": "ucf101_256_prediction", "seed": 0, "train_vqvae": {"model": {"frames": 16, "pools": 4}}}
+    config = resolve_section(TrainConfig, "train_vqvae", params).model
+    assert _count(config) == PRESETS["ucf101_256"]
+    assert given_motion_frames(config, 4) == 4
 
 
 @pytest.mark.parametrize("preset", ["sim_push", "tiny"])
@@ -114,11 +122,46 @@ def test_given_frames_outside_the_clip_are_refused(small, given):
         ({"codebook_size": 1}, r"codebook_size = 1: must be at least 2"),
         ({"encoder_blocks": -1}, r"encoder_blocks = -1: must not be negative"),
         ({"code_dimension": 0}, r"code_dimension = 0: must be at least 1"),
+        (
+            {"decomposition": "motion_content", "scene_factor": 8},
+            r"motion_factor = 4: factors must be ordered scene <= motion, and scene_factor is 8; 8 or more would fit",
+        ),
+        ({"decomposition": "motion_content", "height": 20}, r"height = 20: must be a multiple of 8 .*merge module"),
+        ({"decomposition": "none", "height": 18}, r"height = 18: must be a multiple of 4 \(motion_factor.*16 or 20"),
+        ({"merge": "sum", "height": 18}, r"height = 18: must be a multiple of 4 \(motion_factor.*16 or 20"),
     ],
 )
 def test_a_broken_rule_names_field_value_and_what_would_fit(small, changes, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(small, **changes)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "known"),
+    [
+        ("decomposition", "content", "'motion_scene_object', 'motion_content', 'none'"),
+        ("merge", "mean", "'module', 'sum'"),
+        ("codebooks", "split", "'shared', 'separate'"),
+    ],
+)
+def test_an_unknown_structure_is_refused_and_the_known_ones_are_listed(small, field, value, known):
+    with pytest.raises(ConfigError, match=rf"model\.{field} = '{value}': must be one of {known}"):
+        build(VQVAEConfig, {**to_dict(small), field: value}, "model")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decomposition": "none", "height": 20, "scene_factor": 8, "object_factor": 0},
+        {"decomposition": "motion_content", "object_factor": 64},
+        {"decomposition": "motion_content", "merge": "sum"},
+        {"merge": "sum", "height": 20},
+    ],
+)
+def test_rules_of_what_a_structure_does_not_have_do_not_apply(small, changes):
+    config = dataclasses.replace(small, **changes)
+    assert config.grids.motion == (config.height // 4, 8)
+    assert VQVAE(config).decode(VQVAE(config).encode(torch.zeros(1, 6, 3, config.height, 32))).shape[1] == 6
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,26 @@ def test_without_given_frames_there_is_no_pseudo_clip(trained, frames_folder, tm
     assert int(batch.target.scene.max()) > 0
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_structure_without_some_components_is_trained_and_extracted(
+    config, frames_folder, tmp_path, decomposition, given
+):
+    """Both steps as DVC calls them; with separate codebooks, so that tokens say whose part they lie in."""
+    model = dataclasses.replace(config.model, decomposition=decomposition, codebooks="separate")
+    training = dataclasses.replace(config.training, steps=2)
+    changed = dataclasses.replace(config, model=model, training=training)
+    train.run(changed, {"frames": frames_folder}, {"vqvae": tmp_path / "v"}, Context(tmp_path / "w", device="cpu"))
+    store = TokenStore.open(_extract(extract.Config(given, 2), frames_folder, tmp_path / "v", tmp_path, "tokens"))
+    assert store.grids == model.grids
+    batch, part = store.batch(np.arange(12)), 24 // len(model.components)
+    for number, name in enumerate(model.components):
+        tokens = getattr(batch.target, name)
+        assert tokens.numel() == 12 * np.prod(model.grids.shape(name))
+        assert set((tokens // part).unique().tolist()) == {number}
+    for name in {"scene", "object"} - set(model.components):
+        assert getattr(batch.target, name).shape == getattr(batch, f"pseudo_{name}").shape == (12, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
