@@ -48,10 +48,14 @@ def _loss(objective, step=0, positions=None, world=SOLO):
     return objective.loss(objective.prepare(dealt), dealt, step)
 
 
-def _step(objective, step, optimizer=None, world=SOLO):
+def _step(objective, step, optimizer=None, world=SOLO, gradients=None):
+    """One step; `gradients` gets mean and deviation of every parameter's gradient at step 0."""
     objective.before_step(step, world)
     loss, figures = _loss(objective, step, world=world)
     loss.backward()
+    if gradients is not None and step == 0:
+        found = _gradients(objective)
+        gradients |= {name: [float(g.mean()), float(g.std(correction=0))] for name, g in found.items()}
     if optimizer:
         optimizer.step()
         optimizer.zero_grad()
@@ -156,6 +160,39 @@ def test_dead_entries_are_restarted_from_this_steps_encoder_outputs(make):
     assert _step(objective, 2)[2]["codes_used"] > 12
 
 
+def _collapse(quantizer, how):
+    """All entries one, or all but one too far away ever to be used."""
+    if how == "equal":
+        quantizer.codebook[:] = 0.1
+    else:
+        quantizer.codebook[1:] = 50.0
+
+
+@pytest.mark.parametrize("how", ["equal", "far"])
+@pytest.mark.parametrize(("restart_every", "revived"), [(2, True), (0, False)])
+def test_restarts_revive_a_collapsed_codebook(make, how, restart_every, revived):
+    """Of 24 entries one is in use. With restarts all are within 4 steps of a real training, and stay; without, equal
+    entries come loose one a step at most, and far ones never. They are reported dead either way."""
+    codebook = CodebookConfig(decay=0.9, restart_every=restart_every, restart_below=0.1)
+    objective = make(steps=40, codebook=codebook)
+    optimizer = torch.optim.AdamW(objective.model.parameters(), lr=1e-3)
+    _collapse(objective.model.quantizer, how)
+    health = [_step(objective, step, optimizer)[2] for step in range(20)]
+    used = [h["codes_used"] for h in health]
+    assert used[0] == 1
+    assert health[0]["perplexity"] == pytest.approx(1)
+    assert health[0]["codes_dead"] == 23
+    if revived:
+        assert used[3] >= 22
+        assert sum(used[-8:]) / 8 >= 22
+        assert health[-1]["perplexity"] > 10
+    elif how == "equal":
+        assert all(now <= step + 1 for step, now in enumerate(used))
+    else:
+        assert used == [1] * 20
+        assert health[-1]["codes_dead"] == 23
+
+
 def test_nothing_is_restarted_near_the_end(make):
     objective = make(steps=4, codebook=CodebookConfig(restart_every=1, restart_until=0.5))
     quantizer = objective.model.quantizer
@@ -241,16 +278,19 @@ def test_two_workers_follow_one(make, workers):
     }
 
     def train(objective, world):
-        losses = [_step(objective, step, world=world)[0] for step in range(4)]
-        return torch.tensor(losses), objective.model.codebook.clone(), objective.state()
+        steps = [_step(objective, step, world=world) for step in range(4)]
+        return torch.tensor([s[0] for s in steps]), objective.model.codebook.clone(), objective.state(), steps[-1][2]
 
     alone = train(make(**settings), SOLO)
     objectives = [make(**settings) for _ in range(2)]
     results = workers(2).run(lambda world: train(objectives[world.rank], world))
     assert torch.allclose((results[0][0] + results[1][0]) / 2, alone[0], atol=1e-5)
-    for _, codebook, state in results:
+    for _, codebook, state, health in results:
         assert torch.allclose(codebook, alone[1], atol=1e-4)
         assert state == alone[2] == {"quantised_from": 1}
+        # usage, perplexity and dead entries are of the batches of both, on either
+        assert set(health) == {"codes_used", "perplexity", "codes_dead"}
+        assert health == pytest.approx(alone[3], rel=1e-3)
 
 
 def test_more_pools_than_a_clip_has_are_refused(make):
@@ -266,25 +306,34 @@ def test_indices_are_spread_evenly():
 def _tiny_run(make):
     objective = make(decode_pools=2, preprocessing=PreprocessingConfig(until_step=2))
     optimizer = torch.optim.AdamW(objective.model.parameters(), lr=1e-3)
-    losses = [_step(objective, step, optimizer)[0] for step in range(4)]
+    gradients: dict[str, list[float]] = {}
+    losses = [_step(objective, step, optimizer, gradients=gradients)[0] for step in range(4)]
     state = {name: value for name, value in objective.model.state_dict().items() if value.ndim and value.numel() > 1}
-    return losses, {name: [float(value.mean()), float(value.std())] for name, value in state.items()}
+    return losses, {name: [float(value.mean()), float(value.std())] for name, value in state.items()}, gradients
 
 
 def test_a_tiny_seeded_run_gives_the_golden_numbers(make):
-    """Loss of four steps and mean and deviation of every weight after them.
+    """Loss of four steps, mean and deviation of every parameter's gradient in the first of them and of every weight
+    after the last.
 
     To write them anew, with the reason in the commit: python -m pytest tests/vqvae -k golden, with GOLDEN deleted.
     """
-    losses, figures = _tiny_run(make)
+    losses, figures, gradients = _tiny_run(make)
     if not GOLDEN.exists():
-        GOLDEN.write_text(json.dumps({"losses": losses, "weights": figures}, indent=1) + "\n")
+        golden = {"losses": losses, "weights": figures, "gradients": gradients}
+        GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
         pytest.fail(f"wrote {GOLDEN}; look at it and run again")
     golden = json.loads(GOLDEN.read_text())
     assert losses == pytest.approx(golden["losses"], rel=1e-3)
     assert figures.keys() == golden["weights"].keys()
     for name, values in figures.items():
         assert values == pytest.approx(golden["weights"][name], rel=5e-3, abs=5e-4), name
+    assert gradients.keys() == golden["gradients"].keys()
+    for name, (mean, deviation) in gradients.items():
+        expected = golden["gradients"][name]
+        # A mean may cancel to nearly nothing: it is held to a share of the deviation.
+        assert mean == pytest.approx(expected[0], rel=1e-3, abs=1e-3 * expected[1] + 1e-7), name
+        assert deviation == pytest.approx(expected[1], rel=1e-3, abs=1e-7), name
 
 
 def test_one_seed_gives_one_result_bit_for_bit(make):
