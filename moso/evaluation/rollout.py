@@ -40,12 +40,14 @@ class RolloutConfig:
         frames: L, frames to predict; more than a clip's T - K, or there is no joint to look at.
         episodes: how many episodes, the first of the split that are long enough; fewer where there are not so many.
         carry: what the next clip is told: "tokens" (the paper's) or "frames", decoded and encoded again.
+        fade: spread what a joint jumps by over two frames (moso.tasks.rollout).
         shown: how many of them move on the page.
     """
 
     frames: int
     episodes: int = 32
     carry: Literal["tokens", "frames"] = "tokens"
+    fade: bool = True
     shown: int = 2
 
     def __post_init__(self) -> None:
@@ -102,7 +104,8 @@ class Rollout:
             at, elsewhere = self.change(of, True), self.change(of, False)
             joint = {"change_at_joints": at, "change_elsewhere": elsewhere, "joint_ratio": at / elsewhere}
             figures[of] = {**figures.get(of, {}), **joint}
-        return {**figures, "frames": self.config.frames, "episodes": len(self.clips), "carry": self.config.carry}
+        how = {"frames": self.config.frames, "carry": self.config.carry, "fade": self.config.fade}
+        return {**figures, **how, "episodes": len(self.clips)}
 
 
 def joints(frames: int, predicted_frames: int) -> list[int]:
@@ -176,7 +179,7 @@ def roll_out(
             seeds = [sampling_seed(seed, clip) for clip in starts[rows]]
             videos = {
                 "prediction": model.rollout(
-                    whole[:, :given], length, carry=config.carry, seed=seeds, sampling=sampling
+                    whole[:, :given], length, carry=config.carry, fade=config.fade, seed=seeds, sampling=sampling
                 ),
                 "repeat_last": repeat_last(whole[:, :given], length),
             }

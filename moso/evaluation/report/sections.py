@@ -183,7 +183,8 @@ def rollout_section(e: Evaluation) -> Markup:
     ours, truth = figures["prediction"], figures["truth"]
     note = (
         f"{length} frames from {r.given_frames}, clip after clip, on {len(r.clips)} {e.protocol.split} episodes; what "
-        f"a clip passes on: {CARRIED[r.config.carry]}. A clip ends with frame {ends}. Mean change from one predicted "
+        f"a clip passes on: {CARRIED[r.config.carry]}; a joint is {'' if r.config.fade else 'not '}"
+        f"faded over two frames. A clip ends with frame {ends}. Mean change from one predicted "
         f"frame to the next, in grey levels: {ours['change_at_joints']:.2f} across these joints, "
         f"{ours['change_elsewhere']:.2f} elsewhere, a ratio of {ours['joint_ratio']:.2f}; the truth's is "
         f"{truth['joint_ratio']:.2f}. A ratio well above the truth's would be a jump that shows."
