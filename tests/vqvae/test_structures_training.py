@@ -1,4 +1,4 @@
-"""Each structure of the ablations trains: gradients everywhere, a loss that falls, codebooks that keep to themselves."""
+"""Each structure of the ablations trains: gradients everywhere, a falling loss, codebooks that keep to themselves."""
 
 import pytest
 import torch
