@@ -200,22 +200,23 @@ class _Training:
         values, stopping = self._update(self.optimizer, loss, extra, dealt)
         for rival in objective.rivals:
             if step >= rival.from_step:
-                values |= self._rivals_turn(rival, factor, dealt)
+                figures, also = self._rivals_turn(rival, factor, dealt)
+                values, stopping = {**values, **figures}, stopping or also
         if self.scaler:
             self.scaler.update()
         if self.average:
             self.average.update(step)
         return {**values, **objective.after_step(step, world)}, stopping
 
-    def _rivals_turn(self, rival: Rival, factor: float, dealt: list[Sample]) -> dict[str, float]:
+    def _rivals_turn(self, rival: Rival, factor: float, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
         optimizer = self.rivals[rival.name]
         optimizer.set_rate(factor)
         optimizer.zero_grad()
         rival.module.train()
         with self.precision.autocast(self.device):
             loss, extra = rival.loss(self.done)
-        figures, _ = self._update(optimizer, loss, extra, dealt, of=f" of {rival.name}")
-        return {f"{rival.name}_{name}": value for name, value in figures.items()}
+        figures, stopping = self._update(optimizer, loss, extra, dealt, of=f" of {rival.name}")
+        return {f"{rival.name}_{name}": value for name, value in figures.items()}, stopping
 
     def _update(
         self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], dealt: list[Sample], of: str = ""
