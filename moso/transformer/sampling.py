@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -147,16 +148,10 @@ def _scene_object_tokens(
     clips, height, width, _ = logits.shape
     if config.scene_object == "argmax":
         return logits.argmax(dim=-1)
-    repeats = len(random) // clips
-    uniform = uniforms((height, width), random, logits.device).view(clips, repeats, height * width)
     # All samples of a place side by side: its distribution is summed up once.
-    drawn = draw(
-        logits.flatten(0, 2).float(),
-        uniform.transpose(1, 2).reshape(clips * height * width, repeats),
-        config.scene_object_temperature,
-        config.top_k,
-    )
-    return drawn.view(clips, height * width, repeats).transpose(1, 2).reshape(-1, height, width)
+    uniform = rearrange(uniforms((height, width), random, logits.device), "(b r) h w -> (b h w) r", b=clips)
+    drawn = draw(logits.flatten(0, 2).float(), uniform, config.scene_object_temperature, config.top_k)
+    return rearrange(drawn, "(b h w) r -> (b r) h w", b=clips, h=height, w=width)
 
 
 @contextmanager

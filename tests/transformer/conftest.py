@@ -19,6 +19,18 @@ def model(request):
     return small.FORMS[request.param]()
 
 
+@pytest.fixture(params=small.TWO)
+def two(request):
+    """A transformer of the paper's wiring, in each form."""
+    return small.FORMS[request.param]()
+
+
+@pytest.fixture(params=small.ONE)
+def one(request):
+    """A transformer of one network, in each form."""
+    return small.FORMS[request.param]()
+
+
 @pytest.fixture
 def store(tmp_path):
     """A token store of four training and three validation clips."""

@@ -1,4 +1,4 @@
-"""Small transformers of both forms (the paper's, and with every deviation), and a small token store."""
+"""Small transformers in every form (wirings, deviations, absent components), and a small token store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,8 @@ from moso.transformer.model import MosoTransformer
 N, FRAMES, GIVEN = 11, 5, 2
 EQUAL = TokenGrids(FRAMES, (4, 4), (4, 4), (2, 2))
 UNEQUAL = TokenGrids(FRAMES, (4, 4), (2, 2), (1, 1))
+NO_OBJECT = TokenGrids(FRAMES, (4, 4), (0, 0), (2, 2))  # decomposition: motion_content
+MOTION_ALONE = TokenGrids(FRAMES, (0, 0), (0, 0), (2, 2))  # decomposition: none
 SMALL = {"embedding": 8, "hidden": 16, "mlp": 24, "heads": 2, "scene_object_blocks": 2, "motion_blocks": 2}
 FLAGS = (
     "qk_norm", "depthwise", "temporal_depthwise", "code_embedding", "copy_bias", "motion_copy_bias",
@@ -23,25 +25,41 @@ FLAGS = (
 )  # fmt: skip
 DEVIATIONS = {**dict.fromkeys(FLAGS, True), "positions": "learned", "activation": "relu2"}
 
+SINGLE = {"wiring": "single", "single_blocks": 2}
+# What the single network can have of them.
+SINGLE_DEVIATIONS = {**SINGLE, **{name: on for name, on in DEVIATIONS.items() if not name.startswith("show_")}}
 
-def build(grids: TokenGrids = EQUAL, given: int = GIVEN, **settings: object) -> MosoTransformer:
+
+def build(
+    grids: TokenGrids = EQUAL, given: int = GIVEN, unconditional: bool = False, **settings: object
+) -> MosoTransformer:
     """A transformer whose branches are not zero, so that everything in it has an effect."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         codes = torch.randn(N, 6)
         config = TransformerConfig(**{**SMALL, **settings})
-        model = MosoTransformer(config, grids, N, codes, given, given, codebook_digest(codes))
+        model = MosoTransformer(config, grids, N, codes, given, given, codebook_digest(codes), unconditional)
         for parameter in model.parameters():
             parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
 
 
-FORMS: dict[str, Callable[[], MosoTransformer]] = {
+TWO: dict[str, Callable[[], MosoTransformer]] = {
     "paper": build,
     "unequal grids": lambda: build(UNEQUAL),
     "merged": lambda: build(merged_scene_object=True, **DEVIATIONS),
     "deviations, unequal grids": lambda: build(UNEQUAL, **DEVIATIONS),
+    "no object": lambda: build(NO_OBJECT, **DEVIATIONS),
+    "motion alone": lambda: build(MOTION_ALONE),
 }
+ONE: dict[str, Callable[[], MosoTransformer]] = {
+    "single": lambda: build(**SINGLE),
+    "single, deviations, unequal grids": lambda: build(UNEQUAL, **SINGLE_DEVIATIONS),
+    "single, merged": lambda: build(merged_scene_object=True, **SINGLE_DEVIATIONS),
+    "single, no object": lambda: build(NO_OBJECT, **SINGLE_DEVIATIONS),
+    "single, motion alone": lambda: build(MOTION_ALONE, **SINGLE),
+}
+FORMS = TWO | ONE
 
 
 def tokens(grids: TokenGrids, clips: int, seed: int = 0) -> ClipTokens:

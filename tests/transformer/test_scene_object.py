@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from small_transformers import DEVIATIONS, EQUAL, GIVEN, UNEQUAL, N, build, tokens
+from small_transformers import DEVIATIONS, EQUAL, FORMS, GIVEN, UNEQUAL, N, build, tokens
 
 from moso.errors import ConfigError
 from moso.transformer.content import towards
@@ -16,10 +16,10 @@ def test_logits_have_the_grids_shapes(model):
     assert object.shape == (3, *model.grids.object, N)
 
 
-def test_guidance_is_one_embedding_a_frame(model):
-    clips = tokens(model.grids, 3)
-    guidance = model.guidance(clips.scene, clips.object, clips.scene, clips.object, clips.motion[:, :GIVEN])
-    assert guidance.frames.shape == (3, model.grids.frames, 16)
+def test_guidance_is_one_embedding_a_frame(two):
+    clips = tokens(two.grids, 3)
+    guidance = two.guidance(clips.scene, clips.object, clips.scene, clips.object, clips.motion[:, :GIVEN])
+    assert guidance.frames.shape == (3, two.grids.frames, 16)
     assert not torch.equal(guidance.frames[:, 0], guidance.frames[:, 1])
 
 
@@ -41,7 +41,9 @@ def test_transformer_g_is_transformer_so_with_queries():
     assert any(name.startswith("scene_object.blocks.1.") for name in by_so & by_g)
 
 
-def test_scene_and_object_see_each_other(model):
+@pytest.mark.parametrize("form", [form for form in FORMS if "no object" not in form and "alone" not in form])
+def test_scene_and_object_see_each_other(form):
+    model = FORMS[form]()
     clips, other = tokens(model.grids, 1), tokens(model.grids, 1, seed=5)
     given = clips.motion[:, :GIVEN]
     before = model.scene_object_logits(clips.scene, clips.object, given)
