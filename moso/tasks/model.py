@@ -93,6 +93,7 @@ class Model(Networks):
         length: int,
         *,
         carry: rolling.Carry = "tokens",
+        fade: bool = True,
         seed: Seed = 0,
         sampling: SamplingConfig | None = None,
         on_progress: OnProgress | None = None,
@@ -103,6 +104,7 @@ class Model(Networks):
             frames: the given frames, uint8 [0, 255] (N, K, H, W, 3).
             length: L, frames to predict, at least 1.
             carry: what a clip hands to the next: "tokens" (Sec. 3.2), or "frames", decoded and encoded again.
+            fade: spread what a joint between clips jumps by over two frames (no part of the paper).
             seed: as in `predict`; clip c of a rollout draws by a seed of its own, made of (seed, c).
             sampling: settings in place of the model's own.
             on_progress: see the module.
@@ -114,7 +116,7 @@ class Model(Networks):
         checks.check_choice("carry", carry, ("tokens", "frames"))
         settings = sampling or self.sampling
         return gather(
-            lambda rows: rolling.rollout(self, frames[rows], count, carry, seeds[rows], settings),
+            lambda rows: rolling.rollout(self, frames[rows], count, carry, fade, seeds[rows], settings),
             len(frames),
             self.batch,
             on_progress,

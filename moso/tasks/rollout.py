@@ -4,6 +4,12 @@ Two ways to hand them on. "tokens", the paper's: scene and object tokens of a cl
 clip, and the motion tokens of its last K frames for the given ones. "frames": the last K frames are decoded and encoded
 again.
 
+Where two clips meet, both have drawn one and the same frame: the old one as its last, the new one as its K-th, from
+other scene and object tokens. What the two drawings differ by would show as a jump; `fade` adds it to the new clip's
+first frames, less from frame to frame. Measured on sim_push (28 frames, 32 validation episodes) as the change at
+the joints over the change elsewhere, where the truth has 1.02: tokens 1.19, faded 0.94; frames 1.54, faded 0.94. PSNR:
+tokens 17.6 dB, frames 17.9 dB, faded or not (repeating the last frame: 16.1 dB).
+
 Legend: N clips, K given frames, T frames of a clip, P = T - K, L frames asked for, g frames whose motion tokens are
 given, h w token grid, H W pixels.
 """
@@ -14,7 +20,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 
 from moso.tasks.encode import decode
 from moso.tasks.networks import Networks
@@ -24,6 +30,8 @@ from moso.training.random import key_seed
 from moso.transformer.config import SamplingConfig
 
 Carry = Literal["tokens", "frames"]
+FADED_FRAMES = 2
+"""Frames over which the joint between two clips is spread."""
 
 
 def carry_tokens(tokens: ClipTokens, given_frames: int, given_motion_frames: int) -> Conditioning:
@@ -45,22 +53,47 @@ def clip_seed(seed: int, clip: int) -> int:
     return key_seed(seed, "rollout", clip) if clip else seed
 
 
+def fade(
+    frames: UInt8[np.ndarray, "N n H W 3"], offset: Int16[np.ndarray, "N H W 3"], over: int = FADED_FRAMES
+) -> UInt8[np.ndarray, "N n H W 3"]:
+    """`frames` with `offset` added, which falls evenly: over / (over + 1) of it at the first one, nothing after `over`.
+
+    Args:
+        frames: of the new clip, those shown.
+        offset: the old clip's drawing of the frame before them, less the new clip's drawing of it.
+        over: number of frames that are changed.
+    """
+    faded = frames.copy()
+    for i in range(min(over, frames.shape[1])):
+        mixed = frames[:, i] + offset * np.float32((over - i) / (over + 1))
+        faded[:, i] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return faded
+
+
 def rollout(
     networks: Networks,
     given: UInt8[np.ndarray, "N K H W 3"],
     length: int,
     carry: Carry,
+    faded: bool,
     seeds: Sequence[int],
     sampling: SamplingConfig,
 ) -> UInt8[np.ndarray, "N L H W 3"]:
-    """The `length` frames that follow `given`; `seeds` has one a clip. Beside the result one clip is held at a time."""
+    """The `length` frames that follow `given`; `seeds` has one a clip. Beside the result one clip is held at a time.
+
+    A shorter rollout is the beginning of a longer one.
+    """
     given_frames, frames = networks.given_frames, networks.clip_frames
     known = condition(networks, given)
     result = np.empty((len(given), length, *given.shape[2:]), dtype=np.uint8)
     for clip, done in enumerate(range(0, length, frames - given_frames)):
         tokens = draw(networks, known, [clip_seed(seed, clip) for seed in seeds], sampling)
         wanted = range(given_frames, min(frames, given_frames + length - done))
-        result[:, done : done + len(wanted)] = decode(networks, tokens, wanted)
+        drawn = decode(networks, tokens, wanted)
+        if clip and faded:
+            before = decode(networks, tokens, [given_frames - 1])[:, 0]
+            drawn = fade(drawn, np.subtract(result[:, done - 1], before, dtype=np.int16))
+        result[:, done : done + len(wanted)] = drawn
         if done + len(wanted) == length:
             break
         if carry == "tokens":

@@ -8,8 +8,7 @@ import torch
 
 from moso.errors import FormatError, MismatchError, MosoError
 from moso.frames.clips import to_float, to_uint8
-from moso.tasks import Model
-from moso.tasks import loading
+from moso.tasks import Model, loading
 from moso.tasks.checks import InputError
 from moso.transformer.config import SamplingConfig
 
