@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from moso.transformer.filling import draw, gumbel, least_confident
+from moso.transformer.config import SamplingConfig
+from moso.transformer.filling import draw, gumbel, least_confident, schedule
 
 
 def test_drawn_tokens_follow_the_distribution():
@@ -36,3 +37,18 @@ def test_least_confident_by_hand():
     confidence = torch.tensor([[[[3.0, 1.0], [torch.inf, 2.0]], [[1.0, 1.0], [1.0, torch.inf]]]])
     chosen = least_confident(confidence, torch.tensor([[2, 1]]))
     assert chosen.tolist() == [[[[False, True], [False, True]], [[True, False], [False, False]]]]
+
+
+def test_several_tokens_of_one_distribution_are_those_drawn_one_by_one():
+    random = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(5, 7, generator=random), torch.rand(5, 3, generator=random)
+    for temperature, top_k in ((1.0, 0), (0.5, 2), (0.0, 0)):
+        together = draw(logits, uniform, temperature, top_k)
+        for i in range(3):
+            assert torch.equal(together[:, i], draw(logits, uniform[:, i], temperature, top_k))
+
+
+def test_the_schedule_of_frames_with_other_numbers_of_masked_tokens_by_hand():
+    # floor(n cos(30, 60, 90 degrees)) for n = 4, 1 and 0.
+    left = schedule(torch.tensor([[4, 1, 0]]), 4, SamplingConfig(steps=3))
+    assert left.tolist() == [[[3, 0, 0]], [[2, 0, 0]], [[0, 0, 0]]]

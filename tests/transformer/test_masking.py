@@ -4,7 +4,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from moso.transformer.masking import mask_ratio, masked_after, training_mask
+from moso.tokens.clip_tokens import TokenGrids
+from moso.transformer.masking import clip_mask, mask_ratio, masked_after, training_mask
 
 
 def test_cosine_is_one_at_the_start_a_half_at_two_thirds_and_zero_at_the_end():
@@ -51,3 +52,17 @@ def test_training_mask_hides_other_places_in_each_frame_and_each_place_equally_o
     # The mean of cos(pi r / 2) over [0, 1) is 2 / pi; rounding up adds at most 1/16, on average half of that.
     assert share.mean().item() == pytest.approx(2 / math.pi + 1 / 32, abs=0.02)
     assert (share - share.mean()).abs().max() < 0.05
+
+
+def test_one_network_hides_the_same_share_of_every_grid_and_nothing_of_a_component_that_is_absent():
+    grids = TokenGrids(6, (5, 4), (2, 2), (4, 5))
+    for seed in range(20):
+        r = float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
+        share = math.cos(math.pi * r / 2)
+        scene, object, motion = clip_mask(grids, 2, torch.Generator().manual_seed(seed))
+        assert (scene.shape, object.shape, motion.shape) == ((5, 4), (2, 2), (6, 4, 5))
+        assert (scene.sum(), object.sum()) == (math.ceil(20 * share), math.ceil(4 * share))
+        assert motion.sum(dim=(1, 2)).tolist() == [0, 0, *[math.ceil(20 * share)] * 4]
+    scene, object, motion = clip_mask(TokenGrids(6, (5, 4), (0, 0), (4, 5)), 0, torch.Generator().manual_seed(0))
+    assert object.shape == (0, 0)
+    assert motion[0].any()

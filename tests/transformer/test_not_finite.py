@@ -24,7 +24,7 @@ def test_poisoned_weights_stop_the_run_with_step_clips_and_last_good_checkpoint(
     context = Context(tmp_path / "work", device="cpu")
     with pytest.raises(NotFiniteError, match=r"train_transformer: step 2: loss nan, .*step_00000002;") as caught:
         step.run(config, {"tokens": store.folder}, {"transformer": tmp_path / "transformer"}, context)
-    named = str(caught.value).split("on the training clips ")[1].split(";")[0].split(", ")
+    named = str(caught.value).split("on the clips ")[1].split(";")[0].split(", ")
     training_clips = store.table["clip_id"][store.table["split"] == "train"].tolist()
     assert len(named) == 2
     assert set(named) <= set(training_clips)
