@@ -28,7 +28,8 @@ from moso.training.stage import train_stage
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.losses import LossConfig
 from moso.vqvae.model import FORMAT, VERSION, VQVAE, save_vqvae
-from moso.vqvae.objective import ObjectiveConfig, VQVAEObjective
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig
 
 
 @dataclass(frozen=True)

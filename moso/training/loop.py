@@ -8,7 +8,6 @@ waiting for data) go to the progress bar and the tracker, never into the history
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -27,7 +26,6 @@ from moso.tracking import NullTracker
 from moso.training import checkpoint, precision
 from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
-from moso.training.gradients import all_reduce_gradients_
 from moso.training.history import History, Means, record
 from moso.training.objective import Objective, Rival
 from moso.training.optimizer import ModuleOptimizer
@@ -36,6 +34,7 @@ from moso.training.random import key_seed
 from moso.training.sampler import Sample, samples
 from moso.training.schedule import rate_factor
 from moso.training.settings import torch_settings
+from moso.training.update import NotFinite, Updates
 from moso.training.work import WorkFolder
 from moso.training.world import Solo, World, broadcast_
 
@@ -106,7 +105,7 @@ class _Training:
     ) -> None:
         self.objective, self.config, self.seed, self.work = objective, config, seed, work
         self.world, self.title, self.identity, self.device = world, title, identity, device
-        self.stop, self.on_checkpoint = context.stop, context.on_checkpoint
+        self.on_checkpoint = context.on_checkpoint
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
         for module in (objective.module, *(rival.module for rival in objective.rivals)):
             if config.channels_last:
@@ -115,7 +114,7 @@ class _Training:
                 for tensor in module.state_dict().values():
                     broadcast_(tensor, world)
         self.precision = precision.choose(config.precision, device)
-        self.scaler = self.precision.scaler(device)
+        self.updates = Updates(config.gradient_clip, world, device, self.precision.scaler(device), context.stop)
         self.optimizer = ModuleOptimizer(objective.module, config.optimizer)
         self.rivals = {rival.name: ModuleOptimizer(rival.module, rival.optimizer) for rival in objective.rivals}
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
@@ -202,8 +201,7 @@ class _Training:
             if step >= rival.from_step:
                 figures, also = self._rivals_turn(rival, factor, dealt)
                 values, stopping = {**values, **figures}, stopping or also
-        if self.scaler:
-            self.scaler.update()
+        self.updates.finish()
         if self.average:
             self.average.update(step)
         return {**values, **objective.after_step(step, world)}, stopping
@@ -221,43 +219,15 @@ class _Training:
     def _update(
         self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], dealt: list[Sample], of: str = ""
     ) -> tuple[dict[str, float], bool]:
-        """From a loss to new weights: figures, the same on every worker, and whether any worker was asked to stop."""
-        config, world = self.config, self.world
-        share = len(dealt) / config.batch
-        scaled = loss if world.size == 1 else loss * share
-        (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]
-        parameters = list(optimizer.parameters.values())
-        all_reduce_gradients_(parameters, world)
-        if self.scaler:  # after the sum, so that every worker finds the same infinities
-            for part in optimizer.parts:
-                self.scaler.unscale_(part)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        values, stopping = self._agree({"loss": loss, **extra}, share)
-        gradient_norm = norm.item()
-        if not math.isfinite(values["loss"]) or not (self.scaler or math.isfinite(gradient_norm)):
-            raise NotFiniteError(self._not_finite(of, values["loss"], gradient_norm))
-        if config.gradient_clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, config.gradient_clip, norm)
-        optimizer.step(self.scaler)
-        if math.isfinite(gradient_norm):  # fp16 leaves out the steps where it is not
-            values["gradient_norm"] = gradient_norm
-        return values, stopping
+        try:
+            return self.updates.apply(optimizer, loss, extra, len(dealt) / self.config.batch)
+        except NotFinite as found:
+            raise NotFiniteError(self._not_finite(of, found)) from None
 
-    def _agree(self, figures: Mapping[str, Tensor], share: float) -> tuple[dict[str, float], bool]:
-        """The figures as means over the global batch, and whether any worker's stop signal is raised."""
-        scalars = [torch.as_tensor(value, device=self.device).detach().double() for value in figures.values()]
-        vector = torch.stack([*scalars, torch.zeros((), dtype=torch.float64, device=self.device)])
-        if self.world.size > 1:
-            vector *= share
-        vector[-1] = float(bool(self.stop))
-        *values, stopping = self.world.all_reduce_(vector).tolist()
-        return dict(zip(figures, values, strict=True)), stopping > 0
-
-    def _not_finite(self, of: str, loss: float, gradient_norm: float) -> str:
+    def _not_finite(self, of: str, found: NotFinite) -> str:
         clips = samples(self.seed, self.objective.size, self.done * self.config.batch, self.config.batch, SOLO)
         return (
-            f"{self.title}: step {self.done}: loss{of} {loss}, gradient norm {gradient_norm}, on the training clips "
+            f"{self.title}: step {self.done}: loss{of} {found.loss}, gradient norm {found.gradient_norm}, on the clips "
             f"{', '.join(self.objective.sample_id(clip.index) for clip in clips)}; "
             f"last good checkpoint: {self.saved or 'none'}; "
             "look at those clips, lower optimizer.learning_rate, or set gradient_clip"
@@ -287,7 +257,7 @@ class _Training:
             "identity_digest": digest_json(self._identity()),
             "position": self.done * self.config.batch,
             "objective": self.objective.state(),
-            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "scaler": self.updates.scaler.state_dict() if self.updates.scaler else {},
             "history": self.history,
             "means": self.means.sums,
             "run_id": self.run_id,
@@ -320,8 +290,8 @@ class _Training:
         self.optimizer.load_state(dict(found.tensors["optimizer"]))
         if self.average:
             self.average.load(found.tensors["average"])
-        if self.scaler:
-            self.scaler.load_state_dict(found.state["scaler"])
+        if self.updates.scaler:
+            self.updates.scaler.load_state_dict(found.state["scaler"])
         self.objective.load_state(found.state["objective"])
         self.history = list(found.state["history"])
         self.means = Means(found.state["means"])

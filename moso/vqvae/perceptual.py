@@ -54,7 +54,8 @@ def load_lpips(backbone: Backbone = "vgg", device: torch.device | str = "cpu") -
     """
     path = pretrained.path_of(FILES[backbone])
     lpips = import_with_torchvision("lpips")
-    with warnings.catch_warnings(), torch.device("meta"):  # its start values would cost a second, and a draw from the global generator
+    # on "meta": start values would cost a second, and a draw from the global generator
+    with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # lpips asks torchvision in an old way
         network = lpips.LPIPS(pretrained=False, pnet_rand=True, net=backbone, version=VERSION, verbose=False)
     heads = Path(str(lpips.__file__)).parent / "weights" / f"v{VERSION}" / f"{backbone}.pth"

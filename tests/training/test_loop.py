@@ -124,7 +124,7 @@ def test_a_rivals_turn_comes_after_the_modules_with_an_optimizer_and_a_rate_of_i
 def test_a_rival_whose_loss_is_not_finite_stops_the_training_by_name(run, toy, config):
     objective = toy.Toy(rival_from=2)
     objective.rivals[0].module.bias.data.fill_(float("nan"))
-    with pytest.raises(NotFiniteError, match=r"step 2: loss .*, on the training clips point_"):
+    with pytest.raises(NotFiniteError, match=r"step 2: loss .*, on the clips point_"):
         run(objective, config())
     objective = toy.Toy(rival_from=2)
     objective.rivals[0].loss = lambda step: (objective.rivals[0].module.weight.sum() / 0, {})
@@ -205,7 +205,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_clips_and_checkpoint(run, toy
         run(objective, config(steps=8, checkpoint_every=2))
     message = str(caught.value)
     assert "step 3: loss inf" in message
-    assert f"on the training clips {', '.join(f'point_{i}' for i in objective.seen[3])};" in message
+    assert f"on the clips {', '.join(f'point_{i}' for i in objective.seen[3])};" in message
     assert message.split("last good checkpoint: ")[1].split(";")[0].endswith("checkpoints/step_00000002")
 
 

@@ -12,7 +12,8 @@ from moso.training.world import Solo
 from moso.vqvae.adversarial import discriminators
 from moso.vqvae.discriminators import AdversarialConfig
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, VQVAEObjective
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig
 
 SOLO = Solo()
 

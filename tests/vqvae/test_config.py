@@ -12,7 +12,7 @@ from moso.errors import ConfigError
 from moso.vqvae.config import VQVAEConfig, given_motion_frames
 from moso.vqvae.losses import LossConfig
 from moso.vqvae.model import VQVAE
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 from moso.vqvae.quantizer import CodebookConfig
 
 # Parameters in all, and tokens of a clip. At width 256 the released code counts 54.6M for BAIR and 59.3M for KTH 64:

@@ -12,7 +12,8 @@ from moso.training.config import TrainingConfig
 from moso.training.sampler import samples
 from moso.training.world import Solo
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, VQVAEObjective
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig
 
 GOLDEN = Path(__file__).parent / "golden_gradients.json"
 

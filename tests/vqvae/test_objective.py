@@ -15,7 +15,8 @@ from moso.training.sampler import samples
 from moso.training.world import Solo
 from moso.vqvae.decompose import difference
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig, VQVAEObjective, evenly
+from moso.vqvae.objective import VQVAEObjective, evenly
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 from moso.vqvae.quantizer import CodebookConfig
 
 SOLO = Solo()

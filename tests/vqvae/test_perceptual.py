@@ -26,7 +26,8 @@ from moso.training.config import TrainingConfig
 from moso.training.sampler import samples
 from moso.training.world import Solo
 from moso.vqvae.losses import LossConfig, reconstruction_terms
-from moso.vqvae.objective import ObjectiveConfig, VQVAEObjective
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig
 from moso.vqvae.perceptual import load_lpips
 
 # torchvision's `features`: number of a convolution -> (inputs, outputs, kernel)

@@ -19,7 +19,7 @@ from moso.training.config import TrainingConfig
 from moso.vqvae.decompose import pseudo_clip
 from moso.vqvae.losses import LossConfig
 from moso.vqvae.model import load_vqvae
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 
 
 class StopAfter:

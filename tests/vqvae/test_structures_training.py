@@ -12,7 +12,8 @@ from moso.training.sampler import samples
 from moso.training.work import WorkFolder
 from moso.training.world import Solo
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig, SoftStartConfig, VQVAEObjective
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 from moso.vqvae.quantizer import CodebookConfig
 
 

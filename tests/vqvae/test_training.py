@@ -17,7 +17,7 @@ from moso.training.config import OptimizerConfig, TrainingConfig
 from moso.training.loop import NotFiniteError
 from moso.vqvae.discriminators import AdversarialConfig
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.objective import ObjectiveConfig, PreprocessingConfig
+from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig
 
 ADVERSARIAL = AdversarialConfig(
     video=0.1,
@@ -171,7 +171,7 @@ def test_poisoned_weights_stop_the_run_with_step_clips_and_last_good_checkpoint(
             _run(config, frames_folder, tmp_path)
     message = str(caught.value)
     assert message.startswith("train_vqvae: step 2: loss ")
-    named = message.split("on the training clips ")[1].split(";")[0].split(", ")
+    named = message.split("on the clips ")[1].split(";")[0].split(", ")
     objective = train.build_objective(config, train.build_model(config), FrameCache.open(frames_folder))
     known = [clip.id for clip in objective.training_clips.clips]
     assert len(named) == 2
@@ -197,7 +197,7 @@ def test_a_poisoned_clip_is_named(config, frames_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(train.VQVAEObjective, "loss", loss)
     longer = dataclasses.replace(config, loss=LossConfig("l1"), training=dataclasses.replace(config.training, steps=8))
-    with pytest.raises(NotFiniteError, match=rf"on the training clips .*{clips.clips[7].id}") as caught:
+    with pytest.raises(NotFiniteError, match=rf"on the clips .*{clips.clips[7].id}") as caught:
         _run(longer, frames_folder, tmp_path)
     assert "loss nan" in str(caught.value)
 
