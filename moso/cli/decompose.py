@@ -48,7 +48,7 @@ def command(
 
     Rows of a picture, from above: the input; scene, object, motion, and object with motion, as the decoder draws them
     from their tokens alone. With --thresholds: scene, object and motion (around grey) as the preprocessing splits the
-    pixels; no network is used. A clip is a column.
+    pixels; no network is used. Several clips are columns, in a .png one below the other.
 
     MODEL and SOURCES are as for `moso predict`; T frames are taken. A .npy holds the parts in the same order, uint8
     (N, parts, T, H, W, 3).

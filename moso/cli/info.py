@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 @click.command(
-    epilog=examples("moso info", "moso info --parameters", "moso info --parameters bair_64 sim_push"),
+    epilog=examples("moso info", "moso info --parameters sim_push tiny"),
 )
 @click.option("--parameters", is_flag=True, help="Count the parameters of the presets' models instead.")
 @click.argument("presets", nargs=-1)

@@ -45,7 +45,7 @@ def deliver(
         panels: what pictures show: a row a clip, a column a panel; a grid about square where each clip is one panel.
         fps: of the source.
         given: numbers of the frames of `panels` that were given; their margins are marked.
-        panels_in_rows: a row a panel and a column a clip.
+        panels_in_rows: a moving picture has a row a panel and a column a clip; a strip has a clip's panels together.
     """
     rate = writing.fps or fps or FPS
     for path, rows in _files(writing.output, len(array)):
@@ -53,7 +53,8 @@ def deliver(
             write_array(path, array[rows] if CLIP_NUMBER not in writing.output.name else array[rows][0])
             written = f"uint8 {np.load(path, mmap_mode='r', allow_pickle=False).shape}"
         else:
-            shown_panels = panels[rows].swapaxes(0, 1) if panels_in_rows else panels[rows]
+            turned = panels_in_rows and path.suffix.lower() != ".png"
+            shown_panels = panels[rows].swapaxes(0, 1) if turned else panels[rows]
             high, wide = shown_panels.shape[:2]
             columns = wide if panels.shape[1] > 1 else None
             clips = shown_panels.reshape(high * wide, *panels.shape[2:])

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from moso.adapters.mlflow_client import TrackingError
-from moso.adapters.mlflow_registry import Registry
+from moso.adapters.mlflow_registry import Registry, addresses
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -90,3 +90,21 @@ def test_the_command_that_moves_an_alias_shows_no_password(server):
     command = registry.command_to_point("champion", version)
     assert 'set_registered_model_alias("moso-toy", "champion", "3")' in command
     assert "hunter2" not in command
+
+
+def test_registered_models_are_listed_as_addresses(store, tmp_path, monkeypatch):
+    client = MlflowClient(store, store)
+    for name in ("moso-pointed", "moso-plain"):
+        client.create_registered_model(name)
+        for _ in range(2):
+            client.create_model_version(name, source=str(tmp_path))
+    client.set_registered_model_alias("moso-pointed", "champion", "1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert addresses() == ["models:/moso-plain/2", "models:/moso-pointed@champion"]
+
+
+def test_where_there_is_no_registry_nothing_is_listed_and_none_is_made(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert addresses() == []
+    assert not list(tmp_path.iterdir())

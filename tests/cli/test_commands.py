@@ -10,6 +10,11 @@ from click.testing import CliRunner
 
 from moso.cli import command
 
+TASKS = (
+    "predict", "rollout", "generate", "interpolate", "recombine", "decompose", "reconstruct", "encode", "decode",
+)  # fmt: skip
+NAMES = (*TASKS, "simulate", "info", "pipeline")
+
 
 def moso(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -27,7 +32,7 @@ print(json.dumps([out, sorted({name.split(".")[0] for name in sys.modules})]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     output, modules = json.loads(done.stdout)
-    for name in ("simulate", "predict", "info", "pipeline"):
+    for name in NAMES:
         assert name in output
     assert not {"torch", "numpy", "pandas", "mlflow", "kfp", "pipelines", "components"} & set(modules)
 
@@ -45,8 +50,21 @@ def test_a_misspelt_command_is_told_the_right_one() -> None:
     assert "did you mean 'simulate'?" in result.output
 
 
-@pytest.mark.parametrize("name", ["simulate", "predict", "info", "pipeline"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_answers_help(name: str) -> None:
     result = CliRunner().invoke(command, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
+
+
+def test_the_help_of_a_task_imports_nothing_that_takes_seconds() -> None:
+    code = f"""
+import sys
+from click.testing import CliRunner
+from moso.cli import command
+for name in {TASKS!r}:
+    assert CliRunner().invoke(command, [name, "--help"]).exit_code == 0
+print(*sorted({{name.split(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pandas", "av", "PIL", "mlflow"} & set(done.stdout.split())
