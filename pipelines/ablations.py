@@ -14,13 +14,13 @@ import argparse
 import importlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from components.config import SPECS, STEPS, resolve_all
-from components.main import STOPPED, NamedPaths, execute, named_path
+from components.main import STOPPED, NamedPaths, Run, execute, named_path
 from moso.config import build, load_yaml, merge
 from moso.errors import ConfigError, DataError, MosoError, StopRequested
 
@@ -142,15 +142,16 @@ def load(path: Path) -> Ablations:
     return ablations
 
 
-def run_step(
-    ablations: Ablations, step: str, variant: str, inputs: Mapping[str, Path], outputs: Mapping[str, Path]
-) -> None:
-    """One step of one variant, in the context that the environment describes (components/main.py)."""
-    configs = ablations.configs(variant, second=step in STAGE_2)
+def step_of(ablations: Ablations, step: str, variant: str, specs: Path = SPECS) -> tuple[Run, Any]:
+    """The function of a step and its config for a variant.
+
+    Raises:
+        ConfigError: no such variant, or one that cannot be.
+    """
+    configs = ablations.configs(variant, second=step in STAGE_2, specs=specs)
     alone = step == "reconstruct"
     module = importlib.import_module("pipelines.reconstruction" if alone else f"components.{step}.step")
-    config = configs["evaluate" if alone else step]
-    execute(step, module.run, config, NamedPaths(step, "--in", inputs), NamedPaths(step, "--out", outputs))
+    return module.run, configs["evaluate" if alone else step]
 
 
 def run_all(arguments: Sequence[str] = ()) -> int:
@@ -207,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if parsed.variant is None:
             parser.error(f"{parsed.step} needs a variant")
-        run_step(load(parsed.variants), parsed.step, parsed.variant, dict(parsed.inputs), dict(parsed.outputs))
+        step, inputs, outputs = parsed.step, dict(parsed.inputs), dict(parsed.outputs)
+        run, config = step_of(load(parsed.variants), step, parsed.variant)
+        execute(step, run, config, NamedPaths(step, "--in", inputs), NamedPaths(step, "--out", outputs))
     except StopRequested as stop:
         print(f"{parsed.step}: stopped; run it again to go on ({stop})", file=sys.stderr)
         return STOPPED

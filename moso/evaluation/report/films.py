@@ -21,7 +21,7 @@ from moso.errors import MosoError
 from moso.frames.clips import Clip, Clips
 from moso.tasks.model import Model
 
-# Rows of a sheet, from the top.
+# Rows of a sheet, from the top; a model without a component has no row for it.
 ROWS = ("truth", "prediction", "difference", "reconstruction", "motion", "scene", "object")
 ROLLOUT_ROWS = ("truth", "prediction", "difference")
 DIFFERENCE_GAIN = 2
@@ -78,7 +78,7 @@ def draw_videos(
     """
     truth = clips.batch(list(indices)).numpy()
     tokens = model.encode(truth)
-    alone = {component: model.decode(tokens, only={component}) for component in ("motion", "scene", "object")}
+    alone = {component: model.decode(tokens, only={component}) for component in model.components}
     reconstruction = model.decode(tokens)
     videos = []
     for row, index in enumerate(indices):

@@ -295,8 +295,10 @@ def _film(film: Film, protocol: protocols.Protocol) -> Markup:
     (psnr, held), (ssim, held_ssim) = film.figures["psnr"], film.figures["ssim"]
     rank = f"rank {film.rank} of {protocol.clips}"
     figures = f"{rank} \u00b7 {psnr:.2f} dB (held {held:.2f}) \u00b7 SSIM {ssim:.3f} ({held_ssim:.3f})"
+    rows = [row for row in ROWS if row in film.videos]
+    panels = [(row, caption) for row, caption in PANELS if row in (*rows, "given")]
     return _moving(
-        film.clip.id, figures, film.videos, ROWS, PANELS, protocol.given_frames, film.psnr, film.baseline_psnr
+        film.clip.id, figures, film.videos, rows, panels, protocol.given_frames, film.psnr, film.baseline_psnr
     )
 
 
