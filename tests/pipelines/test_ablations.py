@@ -1,4 +1,4 @@
-"""Two variants and a single transformer, tiny, from frames to the tables: what is measured stands there, and no more."""
+"""Two variants and a single transformer, tiny, from frames to tables: what is measured stands there, and no more."""
 
 from __future__ import annotations
 
