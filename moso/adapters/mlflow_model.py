@@ -19,6 +19,7 @@ import moso
 from moso.adapters.mlflow_client import reported, require_mlflow
 from moso.errors import DataError
 from moso.tasks.model import Model
+from moso.tasks.request import PARAMETERS
 
 PACKAGE = Path(moso.__file__).parent
 CODE = PACKAGE / "serving" / "pyfunc.py"
@@ -32,23 +33,21 @@ def requirements() -> list[str]:
 
 
 def signature(model: Model) -> Any:
-    """MLflow's signature: uint8 (N, K, H, W, 3) -> uint8 (N, T-K, H, W, 3), parameters `seed` and `steps`."""
+    """MLflow's signature: uint8 (N, n, H, W, 3) -> the same (what most tasks give), and every parameter of a request.
+
+    None as a default means that the model's own value, or the task's, is taken.
+    """
     require_mlflow()
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    size = (model.height, model.width, 3)
-    pixels = np.dtype(np.uint8)
-    return ModelSignature(
-        inputs=Schema([TensorSpec(pixels, (-1, model.given_frames, *size), name=None)]),
-        outputs=Schema([TensorSpec(pixels, (-1, model.clip_frames - model.given_frames, *size), name=None)]),
-        params=ParamSchema(
-            [
-                ParamSpec("seed", DataType.long, 0),
-                ParamSpec("steps", DataType.long, model.sampling.steps),
-            ]
-        ),
-    )
+    types = {int: DataType.long, float: DataType.double, str: DataType.string, bool: DataType.boolean}
+    frames = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, model.height, model.width, 3), name=None)])
+    params = [
+        ParamSpec(name, types[parameter.type], parameter.absent, (-1,) if parameter.many else None)
+        for name, parameter in PARAMETERS.items()
+    ]
+    return ModelSignature(inputs=frames, outputs=frames, params=ParamSchema(params))
 
 
 def check_example(example: np.ndarray, model: Model) -> None:

@@ -2,14 +2,24 @@
 
     model = mlflow.pyfunc.load_model("models:/moso-sim_push@champion")
     predicted = model.predict(frames, params={"seed": 3, "steps": 8})
+    longer = model.predict(frames, params={"task": "rollout", "length": 40})
 
-frames: uint8 (N, K, H, W, 3), [0, 255]; predicted: uint8 (N, T-K, H, W, 3). The moso package beside it (code/moso in
-the model's folder) comes first on the path, so the model behaves as it did when it was registered.
+frames: uint8 (N, K, H, W, 3), [0, 255]; predicted: uint8 (N, T-K, H, W, 3). "task" chooses another of the facade's
+tasks; moso.tasks.request lists them and every parameter. MLflow passes arrays and plain parameters only, hence three
+choices:
+
+- generate and decode read no frame: hand over N clips without frames, np.zeros((N, 0, H, W, 3), np.uint8) (through
+  JSON, which has no empty clips, any frame will do). generate gives N videos.
+- recombine takes all clips in one array, and of each component the numbers of the clips that it comes from:
+  {"task": "recombine", "scene": [0], "object": [1], "motion": [1]}.
+- encode gives int64 (N, L), a row a clip; decode takes them as one list: {"task": "decode", "tokens": tokens.ravel()}.
+
+MLflow passes over a parameter that it does not know, with a warning. The moso package beside it (code/moso in the
+model's folder) comes first on the path, so the model behaves as it did when it was registered.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +31,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class MosoModel(PythonModel):  # type: ignore[misc]
-    """The Model facade's `predict` behind MLflow's interface."""
+    """The Model facade behind MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the networks that the model's folder carries."""
@@ -33,20 +43,23 @@ class MosoModel(PythonModel):  # type: ignore[misc]
     # MLflow calls the first argument by its name: it must be `context`.
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: Mapping[str, Any] | None = None
-    ) -> np.ndarray:
-        """The frames that follow.
+    ) -> Any:
+        """What a task makes of the frames; the frames that follow them where none is named.
 
         Args:
             context: MLflow's.
-            model_input: given frames, uint8 (N, K, H, W, 3).
-            params: "seed" (0 where not given) and "steps", the sampling steps (the model's own where not given).
+            model_input: frames, uint8 (N, n, H, W, 3).
+            params: see the module.
 
         Returns:
-            uint8 (N, T-K, H, W, 3).
+            Videos, uint8 (N, T-K, H, W, 3) where no task is named; see `answer` for the others.
+
+        Raises:
+            InputError: an unknown task, or what does not fit.
         """
-        wanted = {"seed": 0, "steps": self.model.sampling.steps, **(params or {})}
-        sampling = dataclasses.replace(self.model.sampling, steps=int(wanted["steps"]))
-        return self.model.predict(model_input, seed=int(wanted["seed"]), sampling=sampling)
+        from moso.tasks.request import answer
+
+        return answer(self.model, model_input, params or {})
 
 
 def _warn_of_other_code(context: PythonModelContext) -> None:

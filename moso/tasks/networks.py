@@ -11,7 +11,6 @@ from moso.device import device_of
 from moso.errors import ConfigError, MismatchError
 from moso.provenance import digest_json, read_provenance
 from moso.tasks.loading import model_folder, stored_sampling
-from moso.tokens.clip_tokens import COMPONENTS
 from moso.tokens.store import codebook_digest
 from moso.transformer.config import SamplingConfig
 from moso.transformer.model import MosoTransformer, load_transformer
@@ -130,8 +129,7 @@ class Networks:
     @property
     def components(self) -> tuple[str, ...]:
         """Those of "scene", "object" and "motion" that the model has; ablations do without some."""
-        grids = self.vqvae.grids
-        return tuple(component for component in COMPONENTS if 0 not in grids.shape(component))
+        return self.vqvae.grids.components
 
     @property
     def codebook_digest(self) -> str:

@@ -38,10 +38,6 @@ class Conditioning:
     object: Int[Tensor, "N ho wo"]
     motion: Int[Tensor, "N g hm wm"]
 
-    def repeated(self, times: int) -> Conditioning:
-        """Each clip's `times` times in a row."""
-        return Conditioning(*(part.repeat_interleave(times, dim=0) for part in (self.scene, self.object, self.motion)))
-
 
 def condition(networks: Networks, given: UInt8[np.ndarray, "N K H W 3"]) -> Conditioning:
     """The conditioning that K given frames make (Eqs. 10, 12); nothing else is read."""
@@ -53,9 +49,12 @@ def condition(networks: Networks, given: UInt8[np.ndarray, "N K H W 3"]) -> Cond
     return Conditioning(tokens.scene, tokens.object, tokens.motion[:, : networks.transformer.given_motion_frames])
 
 
-def draw(networks: Networks, known: Conditioning, seeds: Sequence[int], sampling: SamplingConfig) -> ClipTokens:
-    """One sample of the target clips' tokens; `seeds` has one a clip."""
-    return sample(networks.transformer, known.scene, known.object, known.motion, sampling, seeds)
+def draw(
+    networks: Networks, known: Conditioning, seeds: Sequence[int], sampling: SamplingConfig, samples: int = 1
+) -> ClipTokens:
+    """Samples of the target clips' tokens, those of a clip one after the other; `seeds` has one a sample."""
+    pseudo = (known.scene, known.object)
+    return sample(networks.transformer, *pseudo, known.motion, sampling, seeds, repeats=samples)
 
 
 def predict(
@@ -82,6 +81,6 @@ def predict_samples(
     for part in chunks(samples, max(1, networks.batch // len(given))):
         numbers = range(part.start, part.stop)
         each = [seed + number for seed in seeds for number in numbers]
-        videos = decode(networks, draw(networks, known.repeated(len(numbers)), each, sampling), wanted)
+        videos = decode(networks, draw(networks, known, each, sampling, len(numbers)), wanted)
         result[:, part] = videos.reshape(len(given), len(numbers), *videos.shape[1:])
     return result

@@ -6,17 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from moso.provenance import digest_json, write_json, write_provenance
-from moso.tokens.store import codebook_digest
-from moso.transformer.config import SamplingConfig, TransformerConfig
-from moso.transformer.model import MosoTransformer, save_transformer
-from moso.vqvae.config import VQVAEConfig, given_motion_frames
-from moso.vqvae.model import VQVAE, save_vqvae
-
-K, T, SIZE = 2, 4, 16
-STEPS = 3
+from moso.provenance import digest_json, write_provenance
+from tests.small_model import SIZE, K, write_model
 
 
 @dataclass(frozen=True)
@@ -36,40 +28,10 @@ def the_frames(clips: int = 1) -> np.ndarray:
 
 
 def train(folder: Path, seed: int) -> Trained:
-    """A model whose weights are drawn from `seed`, and a report that has yet to be written."""
-    config = VQVAEConfig(
-        frames=T, height=SIZE, width=SIZE, scene_factor=2, object_factor=4, motion_factor=8, pools=2,
-        channels=16, code_dimension=8, codebook_size=32, residual_channels=8, encoder_blocks=0, decoder_blocks=0,
-        attention_heads=2, norm_group=8, stem_channels=(8,),
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vqvae = VQVAE(config)
-        vqvae.codebook.copy_(torch.randn_like(vqvae.codebook))
-        digest = codebook_digest(vqvae.codebook)
-        settings = TransformerConfig(
-            embedding=16, hidden=16, mlp=16, heads=2, scene_object_blocks=1, motion_blocks=1, positions="learned"
-        )
-        transformer = MosoTransformer(
-            settings, vqvae.grids, config.codebook_size, vqvae.codebook, K, given_motion_frames(config, K), digest
-        )
-    one, two = folder / "vqvae", folder / "transformer"
-    one.mkdir(parents=True)
-    save_vqvae(vqvae, one)
-    record = write_provenance(
-        one, format="moso.vqvae", version=1, step="train_vqvae", config={"seed": seed}, inputs={"frames": "f" * 64}
-    )
-    save_transformer(transformer, two)
-    write_json(two / "sampling.json", SamplingConfig(steps=STEPS))
-    write_provenance(
-        two,
-        format="moso.transformer",
-        version=1,
-        step="train_transformer",
-        config={"seed": seed, "model": settings},
-        inputs={"tokens": digest_json(record["digest"])},
-    )
-    return Trained(one, two, folder / "report")
+    """A model whose weights are drawn from `seed`, and a report that has yet to be written. It can generate, too."""
+    settings = {"positions": "learned", "dropout": 0.1}
+    write_model(folder, seed, unconditional=True, transformer=settings, frames="f" * 64)
+    return Trained(folder / "vqvae", folder / "transformer", folder / "report")
 
 
 def evaluate(trained: Trained, psnr: float, **protocol: object) -> Trained:

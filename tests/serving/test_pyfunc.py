@@ -13,7 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from moso.adapters import mlflow_model
 from moso.errors import DataError
+from moso.tasks.checks import InputError
 from moso.tasks.model import Model
+from moso.tasks.request import PARAMETERS
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,13 @@ def test_params_choose_the_seed_and_the_sampling_steps(loaded, facade, frames):
     assert not np.array_equal(expected, loaded.predict(frames))
 
 
-def test_the_signature_names_shapes_types_and_defaults(loaded, facade):
+def test_the_signature_names_shapes_types_and_defaults(loaded):
     signature = loaded.metadata.signature
-    assert [(s.type, s.shape) for s in signature.inputs.inputs] == [(np.dtype("uint8"), (-1, 2, 16, 16, 3))]
-    assert [(s.type, s.shape) for s in signature.outputs.inputs] == [(np.dtype("uint8"), (-1, 2, 16, 16, 3))]
-    assert {p.name: p.default for p in signature.params.params} == {"seed": 0, "steps": facade.sampling.steps}
+    assert [(s.type, s.shape) for s in signature.inputs.inputs] == [(np.dtype("uint8"), (-1, -1, 16, 16, 3))]
+    assert [(s.type, s.shape) for s in signature.outputs.inputs] == [(np.dtype("uint8"), (-1, -1, 16, 16, 3))]
+    defaults = {p.name: p.default for p in signature.params.params}
+    assert defaults == {name: parameter.absent for name, parameter in PARAMETERS.items()}
+    assert (defaults["task"], defaults["seed"], defaults["steps"], defaults["given"]) == ("predict", 0, None, [])
 
 
 def test_the_output_is_what_the_signature_promises(loaded, frames):
@@ -70,12 +74,17 @@ def test_another_moso_imported_before_the_models_own_is_said(saved, tmp_path, ca
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((1, 3, 16, 16, 3), np.uint8), np.zeros((1, 2, 8, 8, 3), np.uint8), np.zeros((1, 2, 16, 16, 3))],
-    ids=["too many frames", "another size", "floats"],
+    [np.zeros((1, 2, 8, 8, 3), np.uint8), np.zeros((1, 2, 16, 16, 3)), np.zeros((2, 16, 16, 3), np.uint8)],
+    ids=["another size", "floats", "no axis for the clips"],
 )
 def test_frames_that_do_not_fit_the_signature_are_refused(loaded, wrong):
     with pytest.raises(MlflowException):
         loaded.predict(wrong)
+
+
+def test_too_many_frames_are_refused_by_the_task(loaded):
+    with pytest.raises(InputError, match=r"this model takes 2 frames here, not 3"):
+        loaded.predict(np.zeros((1, 3, 16, 16, 3), np.uint8))
 
 
 def test_the_input_example_is_the_test_clip_and_the_model_takes_it(loaded, saved, first):
