@@ -13,7 +13,7 @@ from moso.errors import ConfigError, DataError, StopRequested
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clip, Clips, to_float
 from moso.provenance import digest_folder, read_provenance
-from moso.step import Context
+from moso.step import Context, StopSignal
 from moso.tokens.store import TokenStore
 from moso.training.config import TrainingConfig
 from moso.vqvae.decompose import pseudo_clip
@@ -22,10 +22,11 @@ from moso.vqvae.model import load_vqvae
 from moso.vqvae.objective_config import ObjectiveConfig, PreprocessingConfig, SoftStartConfig
 
 
-class StopAfter:
+class StopAfter(StopSignal):
     """A stop signal that is raised once it was asked `count` times."""
 
     def __init__(self, count):
+        super().__init__()
         self.left = count
 
     def __bool__(self):
