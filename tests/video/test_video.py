@@ -83,6 +83,32 @@ def test_without_an_h264_encoder_another_codec_is_taken_and_said(tmp_path, video
     assert error_of(read(tmp_path / "a.mp4").frames[0], video) < 6
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.mkv", "libx264", "yuv420p"),
+        ("a.mov", "libx264", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+        ("a.flv", "libx264", "yuv420p"),
+        ("a.mpg", "mpeg2video", "yuv420p"),
+        ("a.avi", "ffv1", "bgr0"),
+    ],
+)
+def test_other_containers_and_codecs_are_read_whole_and_in_order(tmp_path, video, name, codec, pixels):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = H, W, pixels, 4_000_000
+        for frame in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    frames, fps = read(tmp_path / name)
+    assert frames.shape == (1, T, H, W, 3)
+    assert fps == pytest.approx(25, rel=0.1)
+    assert [min(range(T), key=lambda u: error_of(f, video[u])) for f in frames[0]] == list(range(T))
+
+
 def test_a_window_of_a_video_is_the_same_window_of_the_whole(tmp_path, video):
     write(tmp_path / "a.mp4", video[None], 10)
     write(tmp_path / "a.gif", video[None], 10)
