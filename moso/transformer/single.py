@@ -56,7 +56,8 @@ class SingleTransformer(ContentTransformer):
     def __init__(self, config: TransformerConfig, grids: TokenGrids) -> None:
         count = single_blocks(config)
         super().__init__(config, grids, count)
-        self.kinds = nn.Embedding(2, config.embedding)  # the same place in the pseudo and in the target clip
+        # Tell the same place in the pseudo and in the target clip apart.
+        self.kinds = nn.Embedding(2, config.embedding) if self.present else None
         self.motion_positions = Positions(config, grids.motion)
         self.frame_positions = Positions(config, (grids.frames, 1))
         self.frames = None
@@ -83,9 +84,10 @@ class SingleTransformer(ContentTransformer):
         places, flat = self.motion_places(vocabulary), motion.flatten(2)
         pseudo = self.embed(vocabulary, table, content.pseudo_scene, content.pseudo_object)
         target = self.embed(vocabulary, table, content.scene, content.object)
-        kinds = vocabulary.place(self.kinds.weight)
-        parts = [part + kinds[PSEUDO] for part in pseudo] + [part + kinds[TARGET] for part in target]
-        parts.append((look_up(table, flat) + places).flatten(1, 2))
+        parts = [(look_up(table, flat) + places).flatten(1, 2)]
+        if self.kinds is not None:
+            kinds = vocabulary.place(self.kinds.weight)
+            parts = [*(part + kinds[PSEUDO] for part in pseudo), *(part + kinds[TARGET] for part in target), *parts]
         x = vocabulary.dropout(torch.cat(parts, dim=1))
 
         at = [self.rows_of(component, indices, x.shape[1]) for component, indices in asked.items()]

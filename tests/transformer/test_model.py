@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from small_transformers import EQUAL, GIVEN, N, build, tokens
+from small_transformers import EQUAL, GIVEN, MOTION_ALONE, N, build, tokens
 
 from moso.config import build as build_config
 from moso.errors import ConfigError, FormatError, MismatchError
@@ -52,6 +52,8 @@ def test_settings_that_break_a_rule_are_refused(settings, message):
 def test_losses_and_sampling_that_break_a_rule_are_refused():
     with pytest.raises(ConfigError, match="changed_weight = 0"):
         LossConfig(changed_weight=0)
+    with pytest.raises(ConfigError, match=r"unconditional_share = 1.5: must lie in \[0, 1\]"):
+        LossConfig(unconditional_share=1.5)
     with pytest.raises(ConfigError, match="steps = 0"):
         SamplingConfig(steps=0)
     with pytest.raises(ConfigError, match=r"schedule = 'cubic'.*'square'"):
@@ -66,6 +68,26 @@ def test_given_frames_must_leave_something_to_predict():
         MosoTransformer(TransformerConfig(hidden=16, heads=2), EQUAL, N, codes, 2, 3, "")
     with pytest.raises(ConfigError, match="show_given_motion = True: no motion token is given"):
         MosoTransformer(TransformerConfig(hidden=16, heads=2, show_given_motion=True), EQUAL, N, codes, 2, 0, "")
+
+
+def test_more_can_be_shown_only_where_there_is_a_scene_or_an_object():
+    for name in ("show_codes", "show_guidance_map"):
+        with pytest.raises(ConfigError, match=f"{name} = True: there are no scene and object tokens"):
+            build(MOTION_ALONE, **{name: True})
+
+
+@pytest.mark.parametrize(
+    ("given", "unconditional", "expected"), [(2, False, False), (2, True, True), (0, False, True), (0, True, True)]
+)
+def test_a_model_knows_whether_it_generates_with_nothing_given(tmp_path, given, unconditional, expected):
+    model = build(given=given, unconditional=unconditional)
+    save_transformer(model, tmp_path)
+    assert (model.unconditional, load_transformer(tmp_path).unconditional) == (expected, expected)
+    # A model written before the field was there learnt it with K = 0 alone.
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert record.pop("unconditional") == expected
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    assert load_transformer(tmp_path).unconditional == (given == 0)
 
 
 def test_loading_gives_back_what_was_saved(model, tmp_path):

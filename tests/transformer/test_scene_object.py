@@ -1,11 +1,7 @@
-import math
-
 import pytest
 import torch
-from small_transformers import DEVIATIONS, EQUAL, FORMS, GIVEN, UNEQUAL, N, build, tokens
+from small_transformers import DEVIATIONS, EQUAL, FORMS, GIVEN, N, build, tokens
 
-from moso.errors import ConfigError
-from moso.transformer.content import towards
 from moso.transformer.scene_object import enlarge
 
 
@@ -64,26 +60,11 @@ def test_merged_positions_tell_scene_from_object():
     assert not torch.allclose(one[0], one[1])
 
 
-def test_merged_positions_need_equal_grids():
-    with pytest.raises(ConfigError, match=r"merged_scene_object = True: needs equal grids.*\(4, 4\).*\(2, 2\)"):
-        build(UNEQUAL, merged_scene_object=True)
-
-
 def test_given_motion_is_read_only_where_it_is_to_be_shown():
     clips, other = tokens(EQUAL, 1), tokens(EQUAL, 1, seed=5)
     for model, differs in ((build(), False), (build(**DEVIATIONS), True)):
         outputs = [model.scene_object_logits(clips.scene, clips.object, m.motion[:, :GIVEN])[0] for m in (clips, other)]
         assert torch.equal(*outputs) != differs
-
-
-def test_copying_starts_with_half_of_the_probability_and_masks_are_not_copied():
-    logits, no_bias = torch.zeros(3, 8), torch.zeros(3, 1)
-    out = towards(logits, torch.tensor([2, 7, 8]), no_bias).softmax(dim=-1)
-    assert out[0, 2].item() == pytest.approx(8 / 15)  # 8 against seven ones
-    assert out[1, 7].item() == pytest.approx(8 / 15)
-    torch.testing.assert_close(out[2], torch.full((8,), 1 / 8))
-    more = towards(logits, torch.tensor([2, 7, 8]), no_bias + math.log(7 / 8)).softmax(dim=-1)
-    assert more[0, 2].item() == pytest.approx(0.5)
 
 
 def test_enlarge_repeats_each_place_over_its_block():

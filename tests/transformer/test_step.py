@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_transformers import SMALL
+from small_transformers import EQUAL, GIVEN, MOTION_ALONE, NO_OBJECT, SMALL, write_store
 
 from components.train_transformer.step import Config, run
 from moso.config import build, load_preset
@@ -14,6 +14,7 @@ from moso.provenance import read_provenance
 from moso.step import Context
 from moso.transformer.config import SamplingConfig
 from moso.transformer.model import load_transformer
+from moso.transformer.sampling import sample
 
 SECTION = {
     "model": {**SMALL, "dropout": 0.1},
@@ -85,6 +86,47 @@ def test_two_workers_train_one_model_and_rank_0_alone_writes_it(store, tmp_path)
     load_transformer(tmp_path / "transformer", codebook_digest=store.codebook_digest)
     assert len((tmp_path / "transformer" / "history.csv").read_text().splitlines()) == 1 + SECTION["training"]["steps"]
     # Not the weights of one worker alone: each divides by the weights and masked tokens of its own part of a batch.
+
+
+def test_a_transformer_trained_for_both_says_so(store, tmp_path):
+    for share in (0.0, 0.5):
+        _run(store, tmp_path / f"{share}", loss={"unconditional_share": share})
+        assert load_transformer(tmp_path / f"{share}").unconditional == (share > 0)
+
+
+@pytest.mark.parametrize("grids", [EQUAL, NO_OBJECT, MOTION_ALONE])
+@pytest.mark.parametrize("wiring", ["two", "single"])
+def test_every_wiring_is_trained_on_every_decomposition(tmp_path, grids, wiring):
+    store = write_store(tmp_path / "tokens", grids)
+    _run(store, tmp_path / "transformer", model={**SECTION["model"], "wiring": wiring})
+    model = load_transformer(tmp_path / "transformer", codebook_digest=store.codebook_digest)
+    assert (model.config.wiring, model.grids) == (wiring, grids)
+    batch = store.batch(store.rows("validation"))
+    drawn = sample(
+        model, batch.pseudo_scene, batch.pseudo_object, batch.target.motion[:, :GIVEN], SamplingConfig(), [0, 1, 2]
+    )
+    assert drawn.grids == grids
+
+
+@pytest.mark.parametrize(
+    ("preset", "noise"),
+    [
+        ("bair_64", 3.0),
+        ("robonet_64", 3.0),
+        ("kitti_64", 0.0),
+        ("kitti_256", 0.0),
+        ("kth_64", 3.0),
+        ("ucf101_256", 3.0),
+    ],
+)
+def test_the_papers_presets_say_how_they_are_trained_and_sampled(preset, noise):
+    section = load_preset(preset)["train_transformer"]
+    assert section["loss"] == {
+        "changed_weight": 5.0, "unchanged_weight": 1.0, "guidance_from": "true", "unconditional_share": 0.0,
+    }  # fmt: skip
+    assert section["sampling"].items() >= {"steps": 16, "schedule": "cosine", "scene_object": "sample"}.items()
+    config = build(Config, section)
+    assert (config.sampling.confidence_noise, config.model.wiring) == (noise, "two")
 
 
 @pytest.mark.parametrize("preset", ["sim_push", "tiny"])
