@@ -90,7 +90,7 @@ def test_given_motion_tokens_are_the_same_for_pseudo_and_target_clip(build, vide
     assert not torch.equal(target.motion[:, known:], pseudo.motion[:, known:])
 
 
-def test_still_tokens_of_the_pseudo_clip_are_what_encoding_it_whole_gives(build, video, variant):
+def test_tokens_of_both_clips_are_what_encoding_each_by_itself_gives(build, video, variant):
     model, frames = build(**variant), _uint8(video, 3)
     target, pseudo = encode(model, frames, GIVEN)
     whole, whole_pseudo = model.encode(to_float(frames)), model.encode(pseudo_clip(to_float(frames), GIVEN))
