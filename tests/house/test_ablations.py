@@ -34,7 +34,7 @@ def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
 def test_every_variant_passes_the_checks_of_an_experiment(variant: str, second: bool) -> None:
     configs = ABLATIONS.configs(variant, second=second, specs=SPECS)
     assert configs["train_vqvae"].training.steps == 300
-    assert configs["train_transformer"].training.steps == 400
+    assert configs["train_transformer"].training.steps == 300
 
 
 @pytest.mark.parametrize(("variant", "second"), EVERY)
@@ -64,6 +64,16 @@ def test_variants_have_the_token_counts_of_table_7_at_the_paper_s_size() -> None
         first = ABLATIONS.stage_1[ABLATIONS.stage_2[row.of]["vqvae"]]
         params = {"dataset": "sim_push", "preset": "kth_64", "seed": 0, "train_vqvae": first.get("train_vqvae", {})}
         assert resolve("train_vqvae", TrainVqvae, params, SPECS).model.grids.tokens == row.paper_tokens
+
+
+def test_the_cost_that_is_told_names_steps_and_variants_that_there_are() -> None:
+    assert set(ABLATIONS.minutes) == {*STAGE_1, *STAGE_2}
+    for step, minutes in ABLATIONS.minutes.items():
+        assert {"moso"} <= set(minutes) <= set(ABLATIONS.stage_1 if step in STAGE_1 else ABLATIONS.stage_2)
+    plain = sum(ABLATIONS.minutes[step]["moso"] for step in STAGE_1) * len(ABLATIONS.stage_1)
+    plain += sum(ABLATIONS.minutes[step]["moso"] for step in STAGE_2) * len(ABLATIONS.stage_2)
+    extra = sum(value - of["moso"] for of in ABLATIONS.minutes.values() for value in of.values())
+    assert ABLATIONS.cost() == pytest.approx(plain + extra)
 
 
 def test_table_11_keeps_the_paper_s_ratio_of_codebooks() -> None:

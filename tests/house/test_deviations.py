@@ -1,6 +1,8 @@
 """docs/deviations.md: every setting it names exists and changes something, and the embedded preset hides nothing."""
 
+import ast
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -11,11 +13,13 @@ import yaml
 
 from components.config import resolve
 from moso.config import merge, to_dict
+from moso.tasks.model import Model
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "deviations.md").read_text()
 PAPER, EMBEDDED = TEXT.split("## The embedded preset\n")
 SETTING = re.compile(r"`((?:train_vqvae|extract_tokens|train_transformer)\.[\w.]+): ([^`]+)`")
+OPTION = re.compile(r"`Model\.(\w+)\((\w+)=([^`]+)\)`")
 STEPS = ("train_vqvae", "extract_tokens", "train_transformer")
 
 
@@ -63,7 +67,8 @@ def test_the_file_is_read() -> None:
 def test_an_entry_says_what_the_paper_has_what_is_done_here_and_how_to_get_the_other(title: str) -> None:
     entry = ENTRIES[title]
     assert {"Paper", "Here", "The other"} <= set(entry) <= {"Paper", "Released code", "Here", "The other"}
-    assert SETTING.search(entry["The other"]) or "not offered, because " in entry["The other"]
+    other = entry["The other"]
+    assert SETTING.search(other) or OPTION.search(other) or "not offered, because " in other
 
 
 # Of a preset that has another value there; the rest are tried on KTH's.
@@ -82,6 +87,14 @@ def test_each_setting_exists_takes_the_value_and_changes_the_config(title: str) 
     plain = leaves(to_dict(configs(preset)))
     changed = leaves(to_dict(configs(preset, **nested(settings))))
     assert {path for path in plain if changed[path] != plain[path]} == {path for path, _ in settings}
+
+
+@pytest.mark.parametrize("title", [title for title, entry in ENTRIES.items() if OPTION.search(entry["The other"])])
+def test_each_option_of_a_task_exists_and_is_not_the_default(title: str) -> None:
+    for method, name, value in OPTION.findall(ENTRIES[title]["The other"]):
+        parameters = inspect.signature(getattr(Model, method)).parameters
+        assert name in parameters
+        assert parameters[name].default != ast.literal_eval(value)
 
 
 @pytest.mark.parametrize("title", [title for title, entry in ENTRIES.items() if "test_" in str(entry)])

@@ -50,6 +50,7 @@ REQUIRED = [
     "Sec. C.2",
     "Sec. C.3",
     "Sec. C.4",
+    "Sec. C.5",
     "Appendix A",
     "Appendix B",
 ]

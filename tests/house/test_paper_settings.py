@@ -83,5 +83,9 @@ def test_settings_of_section_4_stand_in_every_preset(preset: str) -> None:
     assert (sampling.steps, sampling.schedule) == (16, "cosine")
     assert sampling.scene_object == "sample"
     loss = sections["train_vqvae"].loss
+    assert loss.perceptual == 1.0
+    assert (loss.adversarial.image, loss.adversarial.from_step) == (0.0, 50_000)
+    # C.5: KTH 128 has negative SSIM in the place of the discriminator
+    assert loss.adversarial.video == (0.0 if preset == "kth_128" else 0.1)
     assert (loss.reconstruction, loss.commitment) == ("l2", 0.25)
     assert loss.ssim == (1.0 if preset == "kth_128" else 0.0)
