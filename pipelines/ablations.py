@@ -73,7 +73,7 @@ class Ablations:
         stage_1: variant -> section -> settings over `common`.
         stage_2: variant -> its `vqvae`, the variant of Stage I that it builds on, and settings over that one's.
         tables: in the file by number.
-        minutes: step -> variant -> minutes on two quiet cores, about; a variant that is not named takes what `moso` does.
+        minutes: step -> variant -> minutes on two quiet cores, about; others take what `moso` does.
     """
 
     dataset: str
