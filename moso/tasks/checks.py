@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
         raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
-def check_frame_numbers(name: str, numbers: Iterable[int], frames: int) -> list[int]:
+def check_frame_numbers(name: str, numbers: Iterable[Any], frames: int) -> list[int]:
     """`numbers` as a list when they are frames of a clip of `frames`, at least one.
 
     Raises:

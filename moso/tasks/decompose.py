@@ -53,7 +53,12 @@ def preprocess(
     """Algorithm 1's split with thresholds `low` and `high` on pixels in [0, 1]. scene + object = frames, exactly.
 
     Motion is a difference in [-1, 1]: it is shown around grey, (d + 1) / 2.
+
+    Raises:
+        InputError: thresholds that no change could lie between.
     """
+    if not 0 <= low <= high:
+        raise InputError(f"thresholds: expected 0 <= low <= high, got low = {low} and high = {high}")
     split = split_pixels(to_float(torch.from_numpy(np.ascontiguousarray(frames))), low, high)
     videos = {"scene": split.scene, "object": split.object, "motion": (split.motion + 1) / 2}
     return {part: to_uint8(video).numpy() for part, video in videos.items()}

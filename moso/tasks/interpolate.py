@@ -81,13 +81,13 @@ def draw_missing(
     """Tokens of `clips`, but the motion tokens of the frames that are not given are masked and drawn."""
     transformer, given_frames = networks.transformer, networks.given_frames
     tokens, pseudo = networks.vqvae.encode_with_pseudo(float_frames(networks, clips), max(1, given_frames))
-    told = [pseudo.scene, pseudo.object]
+    scene, object = pseudo.scene, pseudo.object
     if not given_frames:  # no pseudo clip: such a transformer knows its tokens as masks only
-        told = [torch.full_like(part, transformer.mask) for part in told]
+        scene, object = (torch.full_like(part, transformer.mask) for part in (scene, object))
     missing = sorted(set(range(networks.clip_frames)) - set(given))
     motion = tokens.motion.clone()
     motion[:, missing] = transformer.mask
     given_motion = tokens.motion[:, : transformer.given_motion_frames]
     with evaluating(transformer):
-        guidance = transformer.guidance(tokens.scene, tokens.object, *told, given_motion)
+        guidance = transformer.guidance(tokens.scene, tokens.object, scene, object, given_motion)
     return ClipTokens(tokens.scene, tokens.object, fill_motion(transformer, motion, guidance, sampling, seeds))

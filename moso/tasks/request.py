@@ -114,7 +114,9 @@ def clip_tokens(flat: Int[np.ndarray, "N L"], grids: TokenGrids) -> ClipTokens:
     """The tokens of rows as `flat_tokens` writes them."""
     sizes = [int(np.prod(grids.shape(name))) for name in COMPONENTS]
     parts = torch.from_numpy(np.asarray(flat, dtype=np.int64)).split(sizes, dim=1)
-    return ClipTokens(*(part.reshape(-1, *grids.shape(name)) for part, name in zip(parts, COMPONENTS, strict=True)))
+    return ClipTokens(
+        *(part.reshape(len(flat), *grids.shape(name)) for part, name in zip(parts, COMPONENTS, strict=True))
+    )
 
 
 def _same(value: Any, absent: Any) -> bool:

@@ -77,12 +77,12 @@ def read_tokens(path: Path) -> TokenFile:
     try:
         grids, size = build(TokenGrids, json.loads(metadata["grids"])), int(metadata["codebook_size"])
         digest = metadata["codebook_digest"]
-        clips = len(parts["motion"])
-        empty = {name: torch.zeros((clips, *grids.shape(name)), dtype=torch.long) for name in COMPONENTS}
-        tokens = ClipTokens(**{name: parts.get(name, empty[name]).long() for name in COMPONENTS})
-        missing = [name for name in COMPONENTS if name not in parts and empty[name].numel()]
-        if missing:
+        if missing := [name for name in grids.components if name not in parts]:
             raise FormatError(f"{path}: no tokens of {', '.join(missing)} in it")
+        if len({len(part) for part in parts.values()}) > 1:
+            raise FormatError(f"{path}: its components hold different numbers of clips")
+        absent = torch.zeros((len(parts["motion"]), 0, 0), dtype=torch.long)
+        tokens = ClipTokens(**{name: parts.get(name, absent).long() for name in COMPONENTS})
         check_tokens(tokens, grids, size)
     except (KeyError, ValueError, ConfigError) as error:
         raise FormatError(f"{path}: contradicts itself: {error}") from None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from moso.tasks.checks import InputError, check_frames, seeds_of
+from moso.tasks.checks import InputError, check_choice, check_count, check_frame_numbers, check_frames, seeds_of
 
 FITTING = {"frames_expected": 2, "height": 4, "width": 6}
 
@@ -26,6 +26,37 @@ def test_message_names_what_was_expected_and_what_was_given(frames, given):
         check_frames(frames, **FITTING)
     assert "expected uint8 (N, 2, 4, 6, 3)" in str(error.value)
     assert given in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [0, -3, 2.0, "2", True, None])
+def test_counts_are_whole_numbers_from_one(wrong):
+    assert check_count("length", np.int64(3)) == 3
+    with pytest.raises(InputError) as error:
+        check_count("length", wrong)
+    assert str(error.value) == f"length: expected a whole number from 1, got {wrong!r}"
+
+
+@pytest.mark.parametrize("wrong", [[0.5], [True], ["1"], [3], [-1], []])
+def test_frame_numbers_lie_in_the_clip(wrong):
+    assert check_frame_numbers("given", np.array([2, 0, 2]), 3) == [2, 0, 2]
+    with pytest.raises(InputError) as error:
+        check_frame_numbers("given", wrong, 3)
+    assert str(error.value) == f"given: expected numbers from 0 to 2, at least one, got {wrong}"
+
+
+def test_unknown_choice_names_the_known_ones():
+    check_choice("carry", "frames", ("tokens", "frames"))
+    with pytest.raises(InputError) as error:
+        check_choice("carry", "pixels", ("tokens", "frames"))
+    assert str(error.value) == "carry: expected one of tokens, frames, got 'pixels'"
+
+
+def test_frames_of_any_length_and_size_where_nothing_is_expected():
+    free = {"frames_expected": None, "height": None, "width": None}
+    frames = np.zeros((1, 7, 3, 9, 3), np.uint8)
+    assert check_frames(frames, **free) is frames
+    with pytest.raises(InputError, match=r"^clip: expected uint8 \(N, T, H, W, 3\), got uint8 \(1, 0, 3, 9, 3\)"):
+        check_frames(frames[:, :0], **free, name="clip")
 
 
 def test_one_seed_serves_every_clip_and_several_go_one_each():
