@@ -16,18 +16,6 @@ TASKS = {
     "reconstruct": lambda model, clips, told: model.reconstruct(clips, on_progress=told),
     "encode": lambda model, clips, told: model.encode(clips, on_progress=told),
     "decode": lambda model, clips, told: model.decode(model.encode(clips), on_progress=told),
-    ],
-    ids=[
-        "predict",
-        "samples",
-        "rollout",
-        "generate",
-        "interpolate",
-        "recombine",
-        "decompose",
-        "reconstruct",
-        "encode",
-        "decode",
 }
 
 
