@@ -124,9 +124,10 @@ def _parameters(folder: Path) -> int | None:
     """Trained numbers of a transformer; None where there is none."""
     if not (folder / "config.json").exists():
         return None
+    from moso.parameters import count_parameters
     from moso.transformer.model import load_transformer
 
-    return sum(p.numel() for p in load_transformer(folder).parameters())
+    return count_parameters(load_transformer(folder))
 
 
 def provenance(ablations: Ablations, rows: pd.DataFrame) -> dict[str, str]:

@@ -9,6 +9,7 @@ from moso.evaluation.comparison import select_clips
 from moso.evaluation.reconstruction import reconstruct_clips
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips
+from moso.parameters import count_parameters
 from moso.provenance import read_provenance, write_json
 from moso.step import Context, Paths
 from moso.vqvae.model import load_vqvae
@@ -45,7 +46,7 @@ def run(config: Any, inputs: Paths, outputs: Paths, context: Context) -> None:
             "ssim": found.mean("ssim"),
             "codes_used": found.codes_used,
             "codebook_size": model.config.codebook_size,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": count_parameters(model),
             "tokens": model.grids.tokens,
             "split": config.split,
             "clips": len(clips),
