@@ -1,8 +1,10 @@
-"""Run by test_promote.py in a process of its own, away from the repository: load a registered model and predict.
+"""Run by test_promote.py in a process of its own, away from the repository: load a registered model and ask it.
 
-    python -I outside.py TRACKING_URI REFERENCE FRAMES.npy PREDICTED.npy REPOSITORY
+    python -I outside.py TRACKING_URI REFERENCE REPOSITORY
 
-Prints JSON: where moso came from, and every distribution that moso's own code imported.
+requests.json lies beside it: name -> [frames, params], the frames being the name of a .npy file. Each answer is written
+as <name>.npy, one that is a dictionary as <name>.<part>.npy. Prints JSON: where moso came from, and every distribution
+that moso's own code imported.
 """
 
 import builtins
@@ -12,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-uri, reference, given, predicted, repository = sys.argv[1:]
+uri, reference, repository = sys.argv[1:]
 environment = Path(sys.prefix).resolve()
 
 
@@ -45,6 +47,9 @@ import numpy as np  # noqa: E402
 
 mlflow.set_tracking_uri(uri)
 model = mlflow.pyfunc.load_model(reference)
-np.save(predicted, model.predict(np.load(given), params={"seed": 3, "steps": 2}))
+for name, (frames, params) in json.loads(Path("requests.json").read_text()).items():
+    answer = model.predict(np.load(f"{frames}.npy"), params=params)
+    for part, value in answer.items() if isinstance(answer, dict) else [(None, answer)]:
+        np.save(name if part is None else f"{name}.{part}", value)
 moso = Path(sys.modules["moso"].__file__).parent
 print(json.dumps({"moso": str(moso), "imported": sorted(imported - set(sys.stdlib_module_names) - {"moso"})}))

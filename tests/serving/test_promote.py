@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from moso.errors import ConfigError, DataError, FormatError, MismatchError, Moso
 from moso.registry.decide import PromotionPolicy
 from moso.step import Context
 from moso.tasks.model import Model
+from moso.tasks.request import TASKS, flat_tokens
+from tests.small_model import smooth_clips
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,16 +194,54 @@ def test_the_policy_file_says_what_the_code_does():
     assert list(policy["aliases"]) == [Config().alias]
 
 
-def test_it_loads_in_a_fresh_process_outside_the_repository_with_the_code_it_brings(first, uri, tmp_path, frames):
+REQUESTS = {
+    "plain": ["given", {"seed": 3}],
+    "predict": ["given", {"task": "predict", "seed": 3, "steps": 2, "samples": 2}],
+    "rollout": ["given", {"task": "rollout", "length": 5, "seed": 3}],
+    "generate": ["nothing", {"task": "generate", "seed": 3}],
+    "interpolate": ["whole", {"task": "interpolate", "given": [0, 3], "seed": 3}],
+    "recombine": ["whole", {"task": "recombine", "scene": [0], "object": [1], "motion": [1]}],
+    "decompose": ["whole", {"task": "decompose"}],
+    "preprocess": ["whole", {"task": "preprocess", "low": 0.02}],
+    "reconstruct": ["whole", {"task": "reconstruct"}],
+    "encode": ["whole", {"task": "encode"}],
+    "decode": ["nothing", {"task": "decode", "frames": [1]}],  # the test adds the tokens
+}
+
+
+def by_the_facade(model: Model, given: np.ndarray, whole: np.ndarray) -> dict[str, np.ndarray]:
+    """What the answers to REQUESTS are to be, by the methods behind them."""
+    two_steps = dataclasses.replace(model.sampling, steps=2)
+    named = {"decompose": model.decompose(whole), "preprocess": model.preprocess(whole, 0.02)}
+    return {
+        "plain": model.predict(given, seed=3),
+        "predict": model.predict(given, seed=3, samples=2, sampling=two_steps),
+        "rollout": model.rollout(given, 5, seed=3),
+        "generate": next(model.generate(2, seed=3)),
+        "interpolate": model.interpolate(whole, [0, 3], seed=3),
+        "recombine": model.recombine(scene=whole[:1], object=whole[1:], motion=whole[1:]),
+        "reconstruct": model.reconstruct(whole),
+        "encode": flat_tokens(model.encode(whole)),
+        "decode": model.reconstruct(whole)[:, [1]],
+        **{f"{task}.{part}": video for task, videos in named.items() for part, video in videos.items()},
+    }
+
+
+def test_it_does_every_task_in_a_fresh_process_outside_the_repository_with_the_code_it_brings(first, uri, tmp_path):
     promote(first, uri, tmp_path)
     away = tmp_path / "away"
     away.mkdir()
-    np.save(away / "given.npy", frames)
+    model, whole = Model.from_parts(first.vqvae, first.transformer, "cpu"), smooth_clips(2)
+    frames = {"given": whole[:, : model.given_frames], "whole": whole, "nothing": whole[:, :0]}
+    for name, value in frames.items():
+        np.save(away / f"{name}.npy", value)
+    requests = json.loads(json.dumps(REQUESTS))
+    requests["decode"][1]["tokens"] = flat_tokens(model.encode(whole)).ravel().tolist()
+    (away / "requests.json").write_text(json.dumps(requests))
     shutil.copy(Path(__file__).with_name("outside.py"), away)
-    arguments = [uri, "models:/moso-toy@champion", "given.npy", "predicted.npy", str(ROOT)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MLFLOW"))}
     result = subprocess.run(
-        [sys.executable, "-I", "outside.py", *arguments],
+        [sys.executable, "-I", "outside.py", uri, "models:/moso-toy@champion", str(ROOT)],
         cwd=away,
         env={**kept, "OMP_NUM_THREADS": str(torch.get_num_threads()), "MLFLOW_DISABLE_TELEMETRY": "true"},
         capture_output=True,
@@ -214,9 +255,19 @@ def test_it_loads_in_a_fresh_process_outside_the_repository_with_the_code_it_bri
     assert {distributions.get(name, name) for name in said["imported"]} | {"mlflow"} == set(REQUIREMENTS)
     assert "brings other code" not in result.stderr
 
-    model = Model.from_parts(first.vqvae, first.transformer, "cpu")
-    expected = model.predict(frames, seed=3, sampling=dataclasses.replace(model.sampling, steps=2))
-    assert np.array_equal(np.load(away / "predicted.npy"), expected)
+    assert {request[1].get("task", "predict") for request in REQUESTS.values()} == set(TASKS)
+    expected = by_the_facade(model, frames["given"], whole)
+    written = {path.stem for path in away.glob("*.npy")} - set(frames)
+    assert written == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(np.load(away / f"{name}.npy"), value, err_msg=name)
+
+
+def test_the_card_shows_every_task(first, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    card = connect(uri).get_model_version("moso-toy", "1").description
+    assert set(re.findall(r'"task": "(\w+)"', card)) | {"predict"} == set(TASKS)
+    assert "uint8 (N, 4, 16, 16, 3)" in card
 
 
 def test_a_reference_resolves_to_a_folder_that_the_facade_loads(first, uri, tmp_path, monkeypatch, frames):

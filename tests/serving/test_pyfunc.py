@@ -47,6 +47,24 @@ def test_params_choose_the_seed_and_the_sampling_steps(loaded, facade, frames):
     assert not np.array_equal(expected, loaded.predict(frames))
 
 
+def test_another_task_is_asked_for_by_name(loaded, facade, frames):
+    longer = loaded.predict(frames, params={"task": "rollout", "length": 5, "carry": "frames"})
+    assert np.array_equal(longer, facade.rollout(frames, 5, carry="frames"))
+    with pytest.raises(InputError, match=r"task: expected one of predict, rollout, generate, .*, got 'paint'"):
+        loaded.predict(frames, params={"task": "paint"})
+
+
+def test_videos_of_nothing_are_as_many_as_the_empty_clips(loaded, facade):
+    videos = loaded.predict(np.zeros((3, 0, 16, 16, 3), np.uint8), params={"task": "generate", "seed": 7})
+    assert np.array_equal(videos, next(facade.generate(3, seed=7)))
+
+
+@pytest.mark.parametrize("params", [{"given": 3}, {"seed": "three"}, {"length": 2.5}, {"parts": "scene"}])
+def test_parameters_of_another_type_are_refused_by_the_signature(loaded, frames, params):
+    with pytest.raises(MlflowException, match=next(iter(params))):
+        loaded.predict(frames, params=params)
+
+
 def test_the_signature_names_shapes_types_and_defaults(loaded):
     signature = loaded.metadata.signature
     assert [(s.type, s.shape) for s in signature.inputs.inputs] == [(np.dtype("uint8"), (-1, -1, 16, 16, 3))]
