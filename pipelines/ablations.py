@@ -156,32 +156,30 @@ def step_of(ablations: Ablations, step: str, variant: str, specs: Path = SPECS) 
     return module.run, configs["evaluate" if alone else step]
 
 
-def run_all(arguments: Sequence[str] = ()) -> int:
+def run_all(root: Path = ROOT) -> int:
     """`dvc repro` of all variants; returns its exit status.
 
     Raises:
         DataError: there are no frames yet.
         ConfigError: a variant that cannot be.
     """
-    ablations = load(ROOT / VARIANTS)
+    ablations = load(root / VARIANTS)
+    frames = Path("data") / ablations.dataset / "frames"
+    if not (root / frames / "provenance.json").exists():
+        raise DataError(f"{frames} is not there: run `make repro` first, whose frames the ablations are trained on")
     for variants, second in ((ablations.stage_1, False), (ablations.stage_2, True)):
         for variant in variants:
-            ablations.configs(variant, second=second, specs=ROOT / SPECS)
-    frames = Path("data") / ablations.dataset / "frames"
-    if not (ROOT / frames / "provenance.json").exists():
-        raise DataError(f"{frames} is not there: run `make repro` first, whose frames the ablations are trained on")
+            ablations.configs(variant, second=second, specs=root / SPECS)
     print(
         f"ablations: {len(ablations.stage_1)} trainings of Stage I, {len(ablations.stage_2)} of Stage II: about "
         f"{ablations.cost():.0f} minutes on 2 quiet cores, less what is finished. Ctrl-C stops; run it again to go on."
     )
-    command = [sys.executable, "-m", "dvc", "repro", *arguments, str(FOLDER / "dvc.yaml")]
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    command = [sys.executable, "-m", "dvc", "repro", str(FOLDER / "dvc.yaml")]
+    status = subprocess.run(command, cwd=root, check=False).returncode
     if status:
-        print(
-            "The ablations did not end. `make ablations` goes on where they stopped, trainings from their checkpoint."
-        )
+        print("The ablations did not end. `make ablations` goes on where they stopped, trainings from a checkpoint.")
     else:
-        print(f"\n  tables {(ROOT / FOLDER / 'index.html').as_uri()}\n  rows   {ROOT / FOLDER / 'table.csv'}")
+        print(f"\n  tables {(root / FOLDER / 'index.html').as_uri()}\n  rows   {root / FOLDER / 'table.csv'}")
     return status
 
 

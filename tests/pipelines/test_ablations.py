@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from moso.errors import ConfigError
+from moso.errors import ConfigError, DataError
 from moso.frames.cache import FrameCacheWriter
 from moso.provenance import write_provenance
 from moso.step import Context
 from pipelines.ablation_tables import UNMEASURED, gather, write_tables
-from pipelines.ablations import STAGE_1, STAGE_2, Ablations, load, step_of
+from pipelines.ablations import STAGE_1, STAGE_2, Ablations, load, run_all, step_of
 
 ROOT = Path(__file__).parents[2]
 SPECS = ROOT / "data" / "specs"
@@ -183,6 +183,13 @@ def test_the_command_line_runs_a_step_and_refuses_a_variant_that_is_not_there(
     refused = run("hole")
     assert refused.returncode == 1
     assert refused.stderr == "reconstruct: variant = 'hole': is not in variants.yaml; known: whole, nothing\n"
+
+
+def test_without_frames_it_says_to_run_the_pipeline_first(tmp_path: Path) -> None:
+    (tmp_path / "ablations").mkdir()
+    written(tmp_path / "ablations", VARIANTS)
+    with pytest.raises(DataError, match="data/sim_push/frames is not there: run `make repro` first"):
+        run_all(tmp_path)
 
 
 def test_a_variant_is_the_common_settings_and_its_own_over_those_of_its_stage_1(ablations: Ablations) -> None:
