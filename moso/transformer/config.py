@@ -137,7 +137,7 @@ class SamplingConfig:
     """Settings of sampling (Sec. 3.2).
 
     Attributes:
-        steps: S, in which the motion tokens are filled in (paper: 16).
+        steps: S, in which the motion tokens are filled in (paper: 16); with wiring "single" all tokens.
         schedule: gamma, the share that stays masked (paper: cosine).
         motion_temperature: of the motion tokens' distribution; 0 takes the likeliest. The paper names none: 1.
         confidence_noise: factor of the Gumbel noise on the log-probabilities that decide which tokens are kept. The

@@ -17,6 +17,9 @@ from moso.training.random import generator
 from moso.transformer.config import SamplingConfig
 from moso.transformer.masking import masked_after
 
+AT_ONCE = 2**22
+"""Probabilities that `draw` sums up at a time, in float64: 32 MiB, where a batch of the paper's clips has gigabytes."""
+
 Predict = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 """From every part's tokens and the indices (n,) of the masked ones in them flattened to logits (n, N) a part."""
 
@@ -122,15 +125,23 @@ def draw(
     draw each clip's from its own generator. At temperature 0 the likeliest.
     """
     many = uniform if uniform.ndim == 2 else uniform[:, None]
+    rows = max(1, AT_ONCE // logits.shape[-1])
+    parts = zip(logits.split(rows), many.split(rows), strict=True)
+    return torch.cat([_draw(part, numbers, temperature, top_k) for part, numbers in parts]).view(uniform.shape)
+
+
+def _draw(
+    logits: Float[Tensor, "n N"], uniform: Float[Tensor, "n r"], temperature: float, top_k: int
+) -> Int[Tensor, "n r"]:
     if temperature == 0:
-        return logits.argmax(dim=-1)[:, None].expand_as(many).reshape(uniform.shape)
+        return logits.argmax(dim=-1)[:, None].expand_as(uniform)
     scaled = logits / temperature
     if 0 < top_k < logits.shape[-1]:
         scaled = scaled.masked_fill(scaled < scaled.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
     # float64: at N = 16384 a float32 sum is off by more than the smallest probabilities.
     cumulative = scaled.double().softmax(dim=-1).cumsum(dim=-1)
-    below = many.double() * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, below, right=True).clamp_max(logits.shape[-1] - 1).view(uniform.shape)
+    below = uniform.double() * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, below, right=True).clamp_max(logits.shape[-1] - 1)
 
 
 def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

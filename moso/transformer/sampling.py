@@ -123,10 +123,8 @@ def _sample_together(
 
     def parted(tokens: Sequence[Tensor]) -> dict[str, Tensor]:
         """The tokens as scene, object (B, h, w) and motion."""
-        all = {"scene": content.scene, "object": content.object}
-        return all | {
-            name: part if name == "motion" else part[:, 0] for name, part in zip(present, tokens, strict=True)
-        }
+        filled = {name: part if name == "motion" else part[:, 0] for name, part in zip(present, tokens, strict=True)}
+        return {"scene": content.scene, "object": content.object} | filled
 
     def predict(tokens: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor]:
         now = parted(tokens)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from moso.transformer import filling
 from moso.transformer.config import SamplingConfig
 from moso.transformer.filling import draw, gumbel, least_confident, schedule
 
@@ -46,6 +47,15 @@ def test_several_tokens_of_one_distribution_are_those_drawn_one_by_one():
         together = draw(logits, uniform, temperature, top_k)
         for i in range(3):
             assert torch.equal(together[:, i], draw(logits, uniform[:, i], temperature, top_k))
+
+
+def test_a_draw_in_several_parts_is_the_draw_at_once(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(10, 7, generator=random), torch.rand(10, generator=random)
+    at_once = draw(logits, uniform, 1.0)
+    for most in (1, 3 * 7):
+        monkeypatch.setattr(filling, "AT_ONCE", most)
+        assert torch.equal(draw(logits, uniform, 1.0), at_once)
 
 
 def test_the_schedule_of_frames_with_other_numbers_of_masked_tokens_by_hand():
