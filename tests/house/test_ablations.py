@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from components.config import resolve
 from components.train_vqvae.step import Config as TrainVqvae
 from moso.config import merge, to_dict
+from moso.parameters import count_parameters
+from moso.vqvae.model import VQVAE
 from pipelines import code_deps
 from pipelines.ablations import STAGE_1, STAGE_2, VARIANTS, load
 
@@ -64,6 +67,18 @@ def test_variants_have_the_token_counts_of_table_7_at_the_paper_s_size() -> None
         first = ABLATIONS.stage_1[ABLATIONS.stage_2[row.of]["vqvae"]]
         params = {"dataset": "sim_push", "preset": "kth_64", "seed": 0, "train_vqvae": first.get("train_vqvae", {})}
         assert resolve("train_vqvae", TrainVqvae, params, SPECS).model.grids.tokens == row.paper_tokens
+
+
+def test_decompositions_are_compared_at_comparable_parameters() -> None:
+    """Sec. 4.3; the merge module is left out without a substitute, as in the paper (593M to 557M)."""
+    sizes = {}
+    for variant in ABLATIONS.stage_1:
+        with torch.device("meta"):
+            model = VQVAE(ABLATIONS.configs(variant, second=False, specs=SPECS)["train_vqvae"].model)
+        sizes[variant] = count_parameters(model)
+    for variant, size in sizes.items():
+        if variant != "no_merge_module":
+            assert size == pytest.approx(sizes["moso"], rel=0.02), variant
 
 
 def test_the_cost_that_is_told_names_steps_and_variants_that_there_are() -> None:
