@@ -114,7 +114,9 @@ class _Training:
                 for tensor in module.state_dict().values():
                     broadcast_(tensor, world)
         self.precision = precision.choose(config.precision, device)
-        self.updates = Updates(config.gradient_clip, world, device, self.precision.scaler(device), context.stop)
+        self.updates = Updates(
+            config.gradient_clip, world, device, self.precision.scaler(device), lambda: bool(context.stop)
+        )
         self.optimizer = ModuleOptimizer(objective.module, config.optimizer)
         self.rivals = {rival.name: ModuleOptimizer(rival.module, rival.optimizer) for rival in objective.rivals}
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None

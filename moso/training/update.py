@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from moso.step import StopSignal
 from moso.training.gradients import all_reduce_gradients_
 from moso.training.optimizer import ModuleOptimizer
 from moso.training.world import World
@@ -28,13 +27,18 @@ class Updates:
     Args:
         clip: largest norm of a whole gradient; 0: not clipped.
         scaler: loss scaling, for fp16.
-        stop: read at each update, so that all workers hear of a stop at the same step.
+        stopping: whether this worker was asked to stop; read at each update, so that all hear of it at the same step.
     """
 
     def __init__(
-        self, clip: float, world: World, device: torch.device, scaler: torch.amp.GradScaler | None, stop: StopSignal
+        self,
+        clip: float,
+        world: World,
+        device: torch.device,
+        scaler: torch.amp.GradScaler | None,
+        stopping: Callable[[], bool],
     ) -> None:
-        self.clip, self.world, self.device, self.scaler, self.stop = clip, world, device, scaler, stop
+        self.clip, self.world, self.device, self.scaler, self.stopping = clip, world, device, scaler, stopping
 
     def apply(
         self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], share: float
@@ -83,6 +87,6 @@ class Updates:
         vector = torch.stack([*scalars, torch.zeros((), dtype=torch.float64, device=self.device)])
         if self.world.size > 1:
             vector *= share
-        vector[-1] = float(bool(self.stop))
+        vector[-1] = float(self.stopping())
         *values, stopping = self.world.all_reduce_(vector).tolist()
         return dict(zip(figures, values, strict=True)), stopping > 0
