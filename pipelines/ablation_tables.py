@@ -210,7 +210,7 @@ def _section(table: Table, rows: pd.DataFrame) -> Markup:
         ours = [_figure(row[m], m, missing="not computed" if m in UNMEASURED else "not run") for m in metrics]
         if pd.isna(row["variant"]):
             ours = ["not ours"] * len(metrics)
-        theirs = [_figure(row[f"paper_{m}"], m, missing="-") for m in metrics]
+        theirs = [_printed(row[f"paper_{m}"], m) for m in metrics]
         if sizes:
             counts = [_count(row[name]) for name in ("vqvae_parameters", "transformer_parameters")]
             more = [
@@ -236,6 +236,13 @@ def _figure(value: Any, metric: str, *, missing: str) -> str:
     if value is None or value != value:
         return missing
     return f"{value * 100 if metric == 'ssim' else value:.{DIGITS[metric]}f}"
+
+
+def _printed(value: Any, metric: str) -> str:
+    """The paper's figure with as many digits as it prints."""
+    if _text(value) == "-":
+        return "-"
+    return f"{value:g}" if metric == "lpips" else f"{value * 100 if metric == 'ssim' else value:.1f}"
 
 
 def _count(value: Any) -> str:
