@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.baselines import repeat_last
 from moso.evaluation.comparison import METRICS, sampling_seed
+from moso.evaluation.joints import frame_changes, joint_jump, joints
 from moso.evaluation.metrics import psnr, ssim, unit_range
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clip, Clips
@@ -86,11 +87,6 @@ class Rollout:
         """Places in `changes` where a clip's last frame meets the next clip's first predicted one."""
         return joints(self.config.frames, self.clip_frames - self.given_frames)
 
-    def change(self, of: str, at_joints: bool) -> float:
-        """Mean change in grey levels at the joints, or at all other places."""
-        chosen = np.isin(np.arange(self.config.frames - 1), self.joints) == at_joints
-        return float(self.changes[of][:, chosen].mean())
-
     def summary(self) -> dict[str, Any]:
         """Plain data for metrics.json.
 
@@ -101,28 +97,11 @@ class Rollout:
             method: {metric: float(self.values[metric][method].mean()) for metric in METRICS} for method in METHODS
         }
         for of in ("prediction", "truth"):
-            at, elsewhere = self.change(of, True), self.change(of, False)
-            joint = {"change_at_joints": at, "change_elsewhere": elsewhere, "joint_ratio": at / elsewhere}
+            jump = joint_jump(self.changes[of], self.joints)
+            joint = {"change_at_joints": jump.at_joints, "change_elsewhere": jump.elsewhere, "joint_ratio": jump.ratio}
             figures[of] = {**figures.get(of, {}), **joint}
         how = {"frames": self.config.frames, "carry": self.config.carry, "fade": self.config.fade}
         return {**figures, **how, "episodes": len(self.clips)}
-
-
-def joints(frames: int, predicted_frames: int) -> list[int]:
-    """Indices i, from 0, such that predicted frame i ends one clip and frame i + 1 begins the next.
-
-    Args:
-        frames: L, of the whole prediction.
-        predicted_frames: T - K, of one clip.
-    """
-    return list(range(predicted_frames - 1, frames - 1, predicted_frames))
-
-
-def frame_changes(video: UInt8[np.ndarray, "N L H W 3"]) -> NDArray[np.float64]:
-    """Mean absolute difference of each frame from the one before it, in grey levels: (N, L - 1)."""
-    levels = video.astype(np.int16)
-    changes: NDArray[np.float64] = np.abs(levels[:, 1:] - levels[:, :-1]).mean(axis=(2, 3, 4))
-    return changes
 
 
 def roll_out(

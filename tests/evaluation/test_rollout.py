@@ -9,7 +9,7 @@ from components.evaluate.step import Config, run
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.comparison import sampling_seed
 from moso.evaluation.metrics import psnr, unit_range
-from moso.evaluation.rollout import RolloutConfig, frame_changes, joints, roll_out
+from moso.evaluation.rollout import RolloutConfig, roll_out
 from moso.step import Context, StopSignal
 
 K, T, EPISODE = 2, 4, 10
@@ -19,21 +19,6 @@ LENGTH = EPISODE - K
 @pytest.fixture
 def rollout(model, cache):
     return roll_out(model, cache, "test", RolloutConfig(frames=LENGTH, shown=2), seed=0)
-
-
-def test_joints_are_where_a_clip_ends_and_the_next_begins():
-    # T - K = 10: frames 0..9 are of the first clip, 10..19 of the second, 20..27 of the third
-    assert joints(28, 10) == [9, 19]
-    assert joints(20, 10) == [9]  # nothing follows the second clip
-    assert joints(10, 10) == []
-    assert joints(11, 10) == [9]
-
-
-def test_change_is_the_mean_absolute_difference_of_neighbours_in_grey_levels():
-    video = np.zeros((1, 3, 1, 2, 3), np.uint8)
-    video[0, 1] = 10
-    video[0, 2, 0, 0] = 250  # half of the pixels change by 240, the others by 10
-    assert frame_changes(video).tolist() == [[10.0, 125.0]]
 
 
 def test_a_jump_at_every_joint_shows_in_the_ratio(rollout):
