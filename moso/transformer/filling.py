@@ -140,7 +140,7 @@ def _draw(
         scaled = scaled.masked_fill(scaled < scaled.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
     # float64: at N = 16384 a float32 sum is off by more than the smallest probabilities.
     cumulative = scaled.double().softmax(dim=-1).cumsum(dim=-1)
-    below = uniform.double() * cumulative[:, -1:]
+    below = (uniform.double() * cumulative[:, -1:]).contiguous()  # searchsorted warns of a copy otherwise
     return torch.searchsorted(cumulative, below, right=True).clamp_max(logits.shape[-1] - 1)
 
 

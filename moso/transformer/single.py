@@ -4,7 +4,8 @@ The paper gives its figures (286M parameters, 28.9 dB against 29.8) and not its 
 the blocks of TransformerSO reads, in this order, the pseudo clip's scene and object tokens (what is known of the
 past), the target clip's, and all its motion tokens; the unknown ones are mask tokens. It is trained as one masked
 model: one r a clip, a share gamma(r) of every grid hidden; and sampled the same way, all grids in S steps of one
-schedule, so that scene, object and motion are decided together rather than one before the other.
+schedule, so that scene, object and motion are decided together rather than one before the other. Interpolation asks it
+for motion while scene and object are all known: it can answer, but its training rarely shows it such clips.
 
 B batch, T frames, N codebook size, V = N + 1 tokens with the mask, C width of the blocks, h w token grid (s scene,
 o object, m motion).
