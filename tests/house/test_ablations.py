@@ -136,6 +136,13 @@ def test_a_stage_reads_and_writes_what_its_command_says_and_follows_its_variant_
     assert {"moso/presets/paper.yaml": [section]} in stage["params"]
 
 
+def test_every_section_that_a_stage_follows_stands_in_common() -> None:
+    """DVC refuses to run where a followed key is missing."""
+    keys = [key for stage in STAGES.values() for key in stage.get("do", {}).get("params", [{}])[0].values()]
+    followed = {key.split(".")[1] for key in itertools.chain(*keys) if key.startswith("common.")}
+    assert followed == set(ABLATIONS.common)
+
+
 def test_entries_set_only_what_the_stages_follow() -> None:
     """An entry of a section that no stage of it follows would change results without a rerun."""
     for entry in ABLATIONS.stage_1.values():
