@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from components.config import STEPS, load_params, resolve_all
+from components.config import STEPS, check_whole_pipeline, load_params, resolve_all
 from moso.errors import MosoError
 from moso.progress import clock
 
@@ -108,7 +108,7 @@ def main() -> None:
     started = time.monotonic()
     try:
         params = load_params(ROOT / "params.yaml")
-        resolve_all(params, ROOT / "data" / "specs")
+        check_whole_pipeline(resolve_all(params, ROOT / "data" / "specs"))
     except MosoError as error:
         sys.exit(f"params.yaml: {error}")
     before = locked(ROOT)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kfp import dsl
 
-from components.config import SPECS, resolve_all
+from components.config import SPECS, check_whole_pipeline, resolve_all
 from components.evaluate import component as evaluate_component
 from components.extract_tokens import component as extract_tokens_component
 from components.ingest import component as ingest_component
@@ -59,7 +59,9 @@ def arguments(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any]:
         params: the content of params.yaml.
         specs: folder of <dataset>.yaml files.
     """
-    return {step: _without_none(config, step) for step, config in resolve_all(params, specs).items()}
+    configs = resolve_all(params, specs)
+    check_whole_pipeline(configs)
+    return {step: _without_none(config, step) for step, config in configs.items()}
 
 
 def _without_none(config: Any, at: str) -> dict[str, Any]:

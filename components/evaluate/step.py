@@ -95,12 +95,20 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     """Measure the model and write the report.
 
     Raises:
+        ConfigError: a model that takes no given frames: it predicts nothing.
         DataError: too few clips or episodes.
         MismatchError: the VQVAE and the transformer do not belong together.
         StopRequested: the stop signal was raised; nothing was written.
     """
     model = Model.from_parts(inputs["vqvae"], inputs["transformer"], context.device)
     model.batch = config.batch
+    if model.given_frames == 0:
+        raise ConfigError(
+            "extract_tokens.given_frames",
+            0,
+            "the model was trained to generate from nothing, and evaluate measures prediction",
+            "draw from it with `moso generate`",
+        )
     store = TokenStore.open(inputs["tokens"])
     store.require_codebook(model.transformer.codebook_digest)
     cache = FrameCache.open(inputs["frames"])

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.config import STEPS, resolve, resolve_all
+from components.config import STEPS, check_whole_pipeline, resolve, resolve_all
 from moso.errors import ConfigError
 from moso.transformer.model import MosoTransformer
 from moso.vqvae.config import given_motion_frames
 from moso.vqvae.model import VQVAE
+from pipelines.training import arguments
 
 SPECS = Path(__file__).parents[2] / "data" / "specs"
 
@@ -78,6 +79,12 @@ def test_the_sections_of_a_paper_preset_fit_each_other(preset: str) -> None:
     assert resolve_all(params, SPECS)["train_vqvae"].model == model
 
 
-def test_the_unconditional_preset_is_refused_before_anything_runs() -> None:
+def test_the_unconditional_preset_trains_and_is_refused_before_anything_runs_where_it_would_be_evaluated() -> None:
+    params = {"dataset": "sim_push", "preset": "ucf101_256", "seed": 0}
+    params["ingest"] = {"simulation": {"height": 256, "width": 256}}
+    found = resolve_all(params, SPECS)
+    assert found["extract_tokens"].given_frames == 0
+    with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0.*`dvc repro train_transformer`"):
+        check_whole_pipeline(found)
     with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0"):
-        resolve_all({"dataset": "sim_push", "preset": "ucf101_256", "seed": 0}, SPECS)
+        arguments(params, SPECS)

@@ -1,0 +1,64 @@
+"""A model of nothing given (K = 0), from raw episodes to generated videos: the steps that a user runs for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.config import resolve_all
+from components.evaluate.step import run as evaluate
+from components.extract_tokens.step import run as extract_tokens
+from components.ingest.step import run as ingest
+from components.preprocess.step import run as preprocess
+from components.train_transformer.step import run as train_transformer
+from components.train_vqvae.step import run as train_vqvae
+from moso.errors import ConfigError
+from moso.step import Context
+from moso.tasks import Model
+
+SPECS = Path(__file__).parents[2] / "data" / "specs"
+PARAMS = {
+    "dataset": "sim_push",
+    "preset": "tiny",
+    "seed": 0,
+    "ingest": {"episodes": {"train": 3, "validation": 1, "test": 1}},
+    "train_vqvae": {"training": {"steps": 4, "validate_every": 0}},
+    "extract_tokens": {"given_frames": 0},
+    "train_transformer": {"training": {"steps": 4, "validate_every": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unconditional")
+    names = ("episodes", "frames", "vqvae", "tokens", "transformer", "report")
+    paths = {name: folder / name for name in names}
+    configs = resolve_all(PARAMS, SPECS)
+    for step, run, inputs, output in (
+        ("ingest", ingest, (), "episodes"),
+        ("preprocess", preprocess, ("episodes",), "frames"),
+        ("train_vqvae", train_vqvae, ("frames",), "vqvae"),
+        ("extract_tokens", extract_tokens, ("frames", "vqvae"), "tokens"),
+        ("train_transformer", train_transformer, ("tokens",), "transformer"),
+    ):
+        context = Context(work=folder / "work" / step, device="cpu")
+        run(configs[step], {name: paths[name] for name in inputs}, {output: paths[output]}, context)
+    return paths, configs
+
+
+def test_a_model_of_nothing_given_is_trained_by_the_steps_and_generates(project):
+    paths, _ = project
+    model = Model.from_parts(paths["vqvae"], paths["transformer"], "cpu")
+    assert model.given_frames == 0
+    videos = np.concatenate(list(model.generate(3, seed=1)))
+    assert videos.shape == (3, 6, 32, 32, 3)
+    assert not np.array_equal(videos[0], videos[1])
+    np.testing.assert_array_equal(np.concatenate(list(model.generate(1, first=2, seed=1))), videos[2:])
+
+
+def test_evaluate_refuses_it_since_nothing_is_predicted(project, tmp_path):
+    paths, configs = project
+    inputs = {name: paths[name] for name in ("frames", "vqvae", "tokens", "transformer")}
+    with pytest.raises(ConfigError, match=r"given_frames = 0.*moso generate"):
+        evaluate(configs["evaluate"], inputs, {"report": tmp_path / "report"}, Context(work=tmp_path, device="cpu"))
+    assert not (tmp_path / "report").exists()
