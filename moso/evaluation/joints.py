@@ -42,7 +42,9 @@ def joints(frames: int, predicted_frames: int) -> list[int]:
 def frame_changes(video: UInt8[np.ndarray, "N L H W 3"]) -> Float[np.ndarray, "N places"]:
     """Mean absolute difference of each frame from the one before it, in grey levels of 255."""
     levels = video.astype(np.int16)
-    changes: Float[np.ndarray, "N places"] = np.abs(levels[:, 1:] - levels[:, :-1]).mean(axis=(2, 3, 4), dtype=np.float64)
+    changes: Float[np.ndarray, "N places"] = np.abs(levels[:, 1:] - levels[:, :-1]).mean(
+        axis=(2, 3, 4), dtype=np.float64
+    )
     return changes
 
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
+from moso.config import check_choices
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.baselines import repeat_last
 from moso.evaluation.comparison import METRICS, sampling_seed
@@ -52,6 +53,7 @@ class RolloutConfig:
     shown: int = 2
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("frames", "episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "must be at least 1")
@@ -70,7 +72,7 @@ class Rollout:
         clip_frames: T.
         values: metric -> method -> (N, L): PSNR in dB, SSIM as a fraction.
         changes: "prediction" and "truth" -> (N, L - 1), grey levels: mean absolute difference of predicted frame i + 1
-            from predicted frame i.
+            from predicted frame i. With config.fade also "unfaded": of the same prediction, joints left as they are.
         shown: videos of the first `config.shown` episodes, name -> uint8 (K + L, H, W, 3): truth, prediction.
     """
 
@@ -91,12 +93,12 @@ class Rollout:
         """Plain data for metrics.json.
 
         joint_ratio: change at joints / change elsewhere; 1 means that a joint looks like any other place. The truth's
-        own ratio stands beside it: motion need not be even.
+        own ratio stands beside it, since motion need not be even, and with fading that of the joints left as they are.
         """
         figures: dict[str, Any] = {
             method: {metric: float(self.values[metric][method].mean()) for metric in METRICS} for method in METHODS
         }
-        for of in ("prediction", "truth"):
+        for of in self.changes:
             jump = joint_jump(self.changes[of], self.joints)
             joint = {"change_at_joints": jump.at_joints, "change_elsewhere": jump.elsewhere, "joint_ratio": jump.ratio}
             figures[of] = {**figures.get(of, {}), **joint}
@@ -147,7 +149,8 @@ def roll_out(
         )
     clips = Clips(cache, starts, given + length)
     values = {m: {method: np.empty((len(starts), length)) for method in METHODS} for m in METRICS}
-    changes = {name: np.empty((len(starts), length - 1)) for name in ("prediction", "truth")}
+    names = ("prediction", "truth", "unfaded") if config.fade else ("prediction", "truth")
+    changes = {name: np.empty((len(starts), length - 1)) for name in names}
     shown: list[dict[str, np.ndarray]] = []
     with Progress("rollout", len(starts), "episodes") as progress:
         for first in range(0, len(starts), model.batch):
@@ -156,10 +159,9 @@ def roll_out(
             rows = slice(first, min(first + model.batch, len(starts)))
             whole = clips.batch(range(rows.start, rows.stop)).numpy()
             seeds = [sampling_seed(seed, clip) for clip in starts[rows]]
+            how: dict[str, Any] = {"carry": config.carry, "seed": seeds, "sampling": sampling}
             videos = {
-                "prediction": model.rollout(
-                    whole[:, :given], length, carry=config.carry, fade=config.fade, seed=seeds, sampling=sampling
-                ),
+                "prediction": model.rollout(whole[:, :given], length, fade=config.fade, **how),
                 "repeat_last": repeat_last(whole[:, :given], length),
             }
             truth = unit_range(torch.from_numpy(whole[:, given:]))
@@ -169,6 +171,8 @@ def roll_out(
                 values["ssim"][method][rows] = ssim(frames, truth).numpy()
             changes["prediction"][rows] = frame_changes(videos["prediction"])
             changes["truth"][rows] = frame_changes(whole[:, given:])
+            if config.fade:
+                changes["unfaded"][rows] = frame_changes(model.rollout(whole[:, :given], length, fade=False, **how))
             for i in range(min(len(whole), config.shown - len(shown))):
                 predicted = np.concatenate([whole[i, :given], videos["prediction"][i]])
                 shown.append({"truth": whole[i], "prediction": predicted})

@@ -8,6 +8,7 @@ import torch
 from components.evaluate.step import Config, run
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.comparison import sampling_seed
+from moso.evaluation.joints import frame_changes
 from moso.evaluation.metrics import psnr, unit_range
 from moso.evaluation.rollout import RolloutConfig, roll_out
 from moso.step import Context, StopSignal
@@ -38,6 +39,17 @@ def test_values_are_those_of_the_models_rollout_against_the_episode(rollout, mod
     np.testing.assert_array_equal(rollout.shown[0]["prediction"][:K], whole[0, :K])
     np.testing.assert_array_equal(rollout.shown[0]["prediction"][K:], video[0])
     assert len(rollout.shown) == 2
+
+
+def test_joints_left_as_they_are_are_measured_beside_the_faded_ones(rollout, model, cache):
+    given = np.stack([cache.frames(clip.episode_id, 0, K) for clip in rollout.clips])
+    seeds = [sampling_seed(0, clip) for clip in rollout.clips]
+    expected = frame_changes(model.rollout(given, LENGTH, seed=seeds, fade=False))
+    np.testing.assert_array_equal(rollout.changes["unfaded"], expected)
+    assert not np.array_equal(rollout.changes["unfaded"], rollout.changes["prediction"])
+    plain = roll_out(model, cache, "test", RolloutConfig(frames=LENGTH, fade=False), seed=0)
+    np.testing.assert_array_equal(plain.changes["prediction"], expected)
+    assert "unfaded" not in plain.summary()
 
 
 def test_the_first_clip_of_a_rollout_is_its_ordinary_prediction(rollout, model, cache):
@@ -83,6 +95,8 @@ def test_report_shows_the_rollout_and_its_joints_and_no_protocol_changes(inputs,
     assert ours["joint_ratio"] == pytest.approx(ours["change_at_joints"] / ours["change_elsewhere"])
     assert 'id="rollout"' not in plain
     assert 'id="rollout"' in page
-    assert f"a ratio of {ours['joint_ratio']:.2f}; the truth&#x27;s is {figures['truth']['joint_ratio']:.2f}" in page
+    cut = figures["unfaded"]["joint_ratio"]
+    told = f"a ratio of {ours['joint_ratio']:.2f}, {cut:.2f} where joints are left as they are; the truth&#x27;s is "
+    assert f"{told}{figures['truth']['joint_ratio']:.2f}" in page
     assert f"--frames:{EPISODE};--rows:3" in page
     assert page.count('class="film"') == plain.count('class="film"') + 1

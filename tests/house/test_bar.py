@@ -13,6 +13,7 @@ GOOD = {
     "protocol": {"split": "test", "clips": 264, "episodes": 132},
     "reconstruction": {"psnr": 26.5},
     "motion_frozen": {"psnr": 18.2},
+    "rollout": {"prediction": {"joint_ratio": 0.99}, "truth": {"joint_ratio": 1.02}},
     "margins": {
         baseline: {metric: {"mean": 0.02, "low": 0.01, "high": 0.03} for metric in ("psnr", "ssim")}
         for baseline in ("over_repeat_last", "over_hedge")
@@ -47,6 +48,12 @@ def test_fewer_clips_or_another_split_miss_it(field, value):
 def test_a_reconstruction_that_needs_no_motion_misses_it(frozen):
     (reason,) = failures({**GOOD, "motion_frozen": {"psnr": frozen}})
     assert "motion" in reason
+
+
+@pytest.mark.parametrize("joint", [1.13, 2.0, math.inf, math.nan])
+def test_a_rollout_that_jumps_where_clips_meet_misses_it(joint):
+    (reason,) = failures({**GOOD, "rollout": {**GOOD["rollout"], "prediction": {"joint_ratio": joint}}})
+    assert "jump" in reason
 
 
 def test_missing_figures_are_an_error_and_no_pass():

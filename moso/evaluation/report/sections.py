@@ -181,13 +181,16 @@ def rollout_section(e: Evaluation) -> Markup:
     figures, length = r.summary(), r.config.frames
     ends = ", ".join(str(r.given_frames + i + 1) for i in r.joints)
     ours, truth = figures["prediction"], figures["truth"]
+    unfaded = ""
+    if "unfaded" in figures:
+        unfaded = f", {figures['unfaded']['joint_ratio']:.2f} where joints are left as they are"
     note = (
         f"{length} frames from {r.given_frames}, clip after clip, on {len(r.clips)} {e.protocol.split} episodes; what "
         f"a clip passes on: {CARRIED[r.config.carry]}; a joint is {'' if r.config.fade else 'not '}"
-        f"faded over two frames. A clip ends with frame {ends}. Mean change from one predicted "
-        f"frame to the next, in grey levels: {ours['change_at_joints']:.2f} across these joints, "
-        f"{ours['change_elsewhere']:.2f} elsewhere, a ratio of {ours['joint_ratio']:.2f}; the truth's is "
-        f"{truth['joint_ratio']:.2f}. A ratio well above the truth's would be a jump that shows."
+        f"faded over two frames. A clip ends with frame {ends}. Mean change from one predicted frame to the next, in "
+        f"grey levels: {ours['change_at_joints']:.2f} across these joints, {ours['change_elsewhere']:.2f} elsewhere, "
+        f"a ratio of {ours['joint_ratio']:.2f}{unfaded}; the truth's is {truth['joint_ratio']:.2f}. "
+        "A ratio well above the truth's would be a jump that shows."
     )
     frames = range(r.given_frames + 1, r.given_frames + length + 1)
     charts = [
@@ -205,7 +208,10 @@ def rollout_section(e: Evaluation) -> Markup:
     ]
     changes = [
         Series(name, frames[1:], r.changes[of].mean(axis=0).tolist(), i, of == "truth")
-        for i, (of, name) in enumerate((("prediction", "Prediction"), ("truth", "Truth")))
+        for i, (of, name) in enumerate(
+            (("prediction", "Prediction"), ("truth", "Truth"), ("unfaded", "Prediction, joints as they are"))
+        )
+        if of in r.changes
     ]
     at = [frames[i + 1] for i in r.joints]
     marks = Series("Prediction, across a joint", at, [r.changes["prediction"][:, i].mean() for i in r.joints], 5, True)
