@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -83,8 +84,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         assert failure is not None
         raise failure
     if origin is typing.Literal:
-        if value not in args:
-            raise ConfigError(path, value, f"must be one of {', '.join(map(repr, args))}")
+        _check_choice(path, value, args)
         return value
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
@@ -128,6 +128,47 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ConfigError(path, value, "must be text")
         return value
     raise TypeError(f"{path}: config fields of type {hint!r} are not supported")
+
+
+def check_choices(config: Any) -> None:
+    """Refuse a value that is none of its field's Literal: to be called first in a config's __post_init__.
+
+    `build` looks at what comes from a file; a config made in Python would otherwise take any name, and act on it as
+    on the last branch of some `if`.
+
+    Args:
+        config: a dataclass instance; its fields of type Literal, Literal or None, and tuple of Literal are looked at.
+
+    Raises:
+        ConfigError: names the field, the value and the allowed ones.
+    """
+    for name, allowed, several in _choices(type(config)):
+        value = getattr(config, name)
+        for one in value if several else (value,):
+            _check_choice(name, one, allowed)
+
+
+@functools.cache
+def _choices(schema: type) -> tuple[tuple[str, tuple[Any, ...], bool], ...]:
+    """(field, allowed values, whether it is a tuple of them) of each field that its Literal restricts."""
+    hints, found = typing.get_type_hints(schema), []
+    for field in dataclasses.fields(schema):
+        hint = hints[field.name]
+        several = typing.get_origin(hint) is tuple
+        options = typing.get_args(hint)[:1] if several else (hint,)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            options = typing.get_args(hint)
+        if all(option is type(None) or typing.get_origin(option) is typing.Literal for option in options):
+            allowed = (value for option in options for value in (typing.get_args(option) or (None,)))
+            found.append((field.name, tuple(allowed), several))
+    return tuple(found)
+
+
+def _check_choice(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(field, value, f"must be one of {', '.join(map(repr, allowed))}", remedy)
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from moso.config import check_choices
 from moso.device import device_of
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.frames.cache import FORMAT as FRAMES_FORMAT
@@ -61,6 +62,7 @@ class Config:
     splits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name, least in (("given_frames", 0), ("starts_per_episode", 0), ("batch", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(name, getattr(self, name), f"must be at least {least}", f"{least} would fit")

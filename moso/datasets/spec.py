@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from moso.config import build, load_yaml
+from moso.config import build, check_choices, load_yaml
 from moso.datasets.readers import FORMATS
 from moso.errors import ConfigError
 
@@ -31,6 +31,7 @@ class SourceSpec:
     path: str | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.kind == "folder" and not self.path:
             raise ConfigError(
                 "path", self.path, "is required for a source of kind 'folder'", "name the raw files' folder"
@@ -57,6 +58,7 @@ class SplitSpec:
     test: tuple[int, int]
 
     def __post_init__(self) -> None:
+        check_choices(self)
         taken: list[tuple[int, int, str]] = []
         for name in SPLITS:
             first, end = getattr(self, name)
@@ -85,6 +87,7 @@ class SignalSpec:
     units: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if len(self.units) != len(self.names):
             raise ConfigError("units", list(self.units), f"must have one unit for each of {len(self.names)} names")
 
@@ -120,6 +123,7 @@ class DatasetSpec:
     states: SignalSpec | None = field(default=None)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.format not in FORMATS:
             raise ConfigError("format", self.format, "no such reader", f"known: {', '.join(FORMATS)}")
         if not self.fps > 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 
 Shape = Literal["box", "cylinder", "ellipsoid"]
@@ -97,6 +98,7 @@ class ObjectsConfig:
     brightness: Range = (0.55, 0.98)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         _ordered("count", self.count, 1, 8)
         _ordered("half_size", self.half_size, 0.01, 0.09)
         _ordered("hue", self.hue, 0.0, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 
 
@@ -38,6 +39,7 @@ class OptimizerConfig:
     adamw_parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_choices(self)
         _above("learning_rate", self.learning_rate, 0)
         _above("adamw_learning_rate", self.adamw_learning_rate, 0)
         _above("epsilon", self.epsilon, 0)
@@ -92,6 +94,7 @@ class TrainingConfig:
     prefetch: int = 2
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("steps", "batch", "checkpoint_every", "keep_checkpoints", "log_every"):
             _at_least(name, getattr(self, name), 1)
         for name in ("gradient_clip", "validate_every", "prefetch"):

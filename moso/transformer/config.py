@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 
 
@@ -72,6 +73,7 @@ class TransformerConfig:
     show_nearest: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("embedding", "hidden", "mlp", "heads", "scene_object_blocks", "motion_blocks"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "must be at least 1")
@@ -123,6 +125,7 @@ class LossConfig:
     unconditional_share: float = 0.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("changed_weight", "unchanged_weight", "motion_weight", "moving_weight"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "must be above 0")
@@ -157,6 +160,7 @@ class SamplingConfig:
     top_k: int = 0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.steps < 1:
             raise ConfigError("steps", self.steps, "must be at least 1")
         for name in ("motion_temperature", "confidence_noise", "scene_object_temperature", "top_k"):

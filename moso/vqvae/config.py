@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 from moso.tokens.clip_tokens import ABSENT, COMPONENTS, TokenGrids
 
@@ -97,6 +98,7 @@ class VQVAEConfig:
     none in Stage I."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in (
             "frames",
             "height",

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 from moso.training.config import OptimizerConfig
 
@@ -55,6 +56,7 @@ class AdversarialConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("video", "image"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "a weight must not be negative", "0 leaves the term out")

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from moso.config import check_choices
 from moso.errors import ConfigError
 from moso.vqvae.discriminators import AdversarialConfig
 
@@ -43,6 +44,7 @@ class LossConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("reconstruction_weight", "commitment", "ssim", "perceptual"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "a weight must not be negative", "0 leaves the term out")
