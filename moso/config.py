@@ -142,7 +142,8 @@ def check_choices(config: Any) -> None:
     Raises:
         ConfigError: names the field, the value and the allowed ones.
     """
-    for name, allowed, several in _choices(type(config)):
+    schema: Any = type(config)
+    for name, allowed, several in _choices(schema):
         value = getattr(config, name)
         for one in value if several else (value,):
             _check_choice(name, one, allowed)

@@ -2,10 +2,9 @@
 
 Conventions, the same for every method (they are part of the protocol): frames are compared as 8-bit pictures divided
 by 255; PSNR is taken per frame and then averaged over frames, never from a clip's joint error (the two differ by
-decibels);
-identical frames get 100 dB because the squared error is floored at 1e-10; SSIM is that of Wang et al. (2004): Gaussian
-window of 11 pixels with sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over the window positions that lie wholly inside
-the frame, then over channels.
+decibels); identical frames get 100 dB because the squared error is floored at 1e-10; SSIM is that of Wang et al.
+(2004): Gaussian window of 11 pixels with sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over the window positions that
+lie wholly inside the frame, then over channels.
 
 The core must run without torchmetrics (whose import fails beside a CPU torch), hence these few lines; tests hold them
 against scikit-image.

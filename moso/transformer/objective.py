@@ -209,9 +209,9 @@ class TransformerObjective:
         """Cross-entropies (nats, unweighted) and accuracies on the validation clips, with the same masks each time.
 
         scene_object_*: over all tokens, and accuracy over the changed ones alone. motion_*: TransformerM with masks as
-        in training. start_*: every generated motion token masked and TransformerG fed SO's likeliest
-        tokens, which is where sampling starts. The single network answers the same questions. unconditional_*: the same
-        with nothing given, where some of the training is so.
+        in training. start_*: every generated motion token masked and TransformerG fed SO's likeliest tokens, which is
+        where sampling starts. The single network answers the same questions. unconditional_*: the same with nothing
+        given, where some of the training is so.
         """
         sums: dict[str, list[float]] = {}
         share = self.config.unconditional_share if self.model.given_frames else 0.0

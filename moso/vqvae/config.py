@@ -1,8 +1,7 @@
 """The network of Stage I as settings, and every rule that they must keep.
 
 Defaults are the paper's, or the released code's where the paper is silent; the field says which. The small preset of
-the embedded run uses the
-same fields: there is no second network.
+the embedded run uses the same fields: there is no second network.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class StillEncoder(nn.Module):
     """Scene or object encoder: a whole clip -> one grid of features.
 
     Downsample layers a frame, the T frames' features side by side along channels, a projection of them to C (the
-    temporal compressing layer; released
-    code: conv 3x3, norm, GELU), a residual stack, a 1x1 convolution to the code dimension.
+    temporal compressing layer; released code: conv 3x3, norm, GELU), a residual stack, a 1x1 convolution to the code
+    dimension.
     """
 
     def __init__(self, config: VQVAEConfig, factor: int) -> None:

@@ -1,4 +1,4 @@
-"""Losses of Stage I on drawn frames (Sec. 3.1.4, C.4): L1 or L2, perceptual, negative SSIM, and their weights.
+"""Losses of Stage I on drawn frames (Sec. 3.1.4, C.5): L1 or L2, perceptual, negative SSIM, and their weights.
 
 Commitment comes from the quantisation (model.py), the adversarial terms from adversarial.py. Each term here is a mean
 over frames, so a random subset of a clip's frames gives an unbiased gradient.
@@ -37,7 +37,7 @@ class LossConfig:
     commitment: float = 0.25
     """beta of Eq. 9 (released code)."""
     ssim: float = 0.0
-    """Weight of 1 - SSIM. The paper has it on KTH 128 alone (C.4) and does not print its weight."""
+    """Weight of 1 - SSIM. Read as the paper's on KTH 128 alone (C.5; docs/deviations.md); its weight is not printed."""
     perceptual: float = 0.0
     """Weight of LPIPS (VGG). The paper's presets have the released code's 1; off by default, since its backbone's
     weights are a file that must be fetched (moso.vqvae.perceptual)."""

@@ -2,9 +2,9 @@
 place, how much of the scene and how much of the object a frame shows; or their sum (ablations).
 
 B clips, n frames of each (Bn: folded together), C channels, h w the scene grid. The paper's formulas are for factors
-8, 16, 32, each twice the last; as in the released code there are
-three scales, each half of the last, for any factors: a component is brought down to a coarser scale by stride-2
-layers, up to a finer one by bilinear interpolation. With 4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
+8, 16, 32, each twice the last; as in the released code there are three scales, each half of the last, for any factors:
+a component is brought down to a coarser scale by stride-2 layers, up to a finer one by bilinear interpolation. With
+4, 8, 16 or 8, 16, 32 that is Eqs. 3 to 5 to the letter.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Mix(nn.Module):
     """L of Eqs. 3 to 5: conv1x1, ReLU, conv1x1 on the three components side by side (released code).
 
     The first convolution is applied to each component by itself, with its part of the weights, and the results are
-        added: the same sum, but scene and object are done once a clip instead of once a frame, and a component that
-            is to be brought up is convolved first, on the coarse grid (a 1x1
-    convolution and an interpolation whose weights add up to one may change places).
+    added: the same sum, but scene and object are done once a clip instead of once a frame, and a component that is to
+    be brought up is convolved first, on the coarse grid (a 1x1 convolution and an interpolation whose weights add up to
+    one may change places).
     """
 
     def __init__(self, channels: int, ups: dict[str, int]) -> None:

@@ -248,7 +248,7 @@ def test_a_paper_preset_is_refused_before_training_without_the_weights(
     specs = Path(__file__).parents[2] / "data" / "specs"
     section = resolve("train_vqvae", schema, {"dataset": "sim_push", "preset": preset, "seed": 0}, specs)
     assert section.loss.perceptual == 1
-    # no discriminator on KTH 128 (C.4), negative SSIM there alone
+    # no discriminator on KTH 128 (C.5), negative SSIM there alone
     adversarial = section.loss.adversarial
     expected = (0.0, 1.0) if preset == "kth_128" else (0.1, 0.0)
     assert (adversarial.video, section.loss.ssim) == expected

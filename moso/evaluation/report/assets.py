@@ -1,7 +1,6 @@
 """Style sheet and script of the report page, inside the page so that it is one file.
 
-The script steps a CSS variable (--f, the frame) per film;
-  the sheets are backgrounds moved by it. Without a script the
+The script steps a CSS variable (--f, the frame) per film; the sheets are backgrounds moved by it. Without a script the
 page shows every clip's first predicted frame.
 """
 
