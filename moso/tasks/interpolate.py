@@ -3,8 +3,7 @@
 Scene and object tokens come from the clip. In the paper the clip is the whole one, the missing frames included
 ("whole_clip"); here the default ("given_frames") replaces the missing frames by their given neighbours before anything
 is encoded, so that nothing is known of them: by a blend of both neighbours, which serves better than holding the one
-before. PSNR of the missing frames on sim_push (32 validation clips of 12 frames): every second frame given 24.4 dB
-(holding 24.1, whole clip 25.4); frames 0, 1 and 11 given 20.1 dB (holding 19.1, whole clip 24.2).
+before (docs/measurements.md).
 
 Legend: N clips, T frames, K given frames of the model, H W pixels.
 """

@@ -6,9 +6,7 @@ again.
 
 Where two clips meet, both have drawn one and the same frame: the old one as its last, the new one as its K-th, from
 other scene and object tokens. What the two drawings differ by would show as a jump; `fade` adds it to the new clip's
-first frames, less from frame to frame. Measured on sim_push (28 frames, 32 validation episodes) as the change at
-the joints over the change elsewhere, where the truth has 1.02: tokens 1.19, faded 0.94; frames 1.54, faded 0.94. PSNR:
-tokens 17.6 dB, frames 17.9 dB, faded or not (repeating the last frame: 16.1 dB).
+first frames, less from frame to frame. With it a joint looks like any other place (docs/measurements.md).
 
 Legend: N clips, K given frames, T frames of a clip, P = T - K, L frames asked for, g frames whose motion tokens are
 given, h w token grid, H W pixels.

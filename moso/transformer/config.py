@@ -99,13 +99,15 @@ class LossConfig:
     """Settings of the loss: the mean of three cross-entropies (scene, object, masked motion tokens).
 
     Attributes:
-        changed_weight: weight of scene and object tokens that differ between pseudo and target clip. The paper names no
-            weights; 5 is the released code's.
-        unchanged_weight: weight of the others; the released code's 1. Both 1 is what the paper's text alone would give.
-        guidance_from: the scene and object tokens that TransformerG reads in training. "true", the default: the
-            target's, as the paper's text has it (Sec. 3.2), so that M learns from content that fits its motion;
-            "sampled": drawn from TransformerSO, as the released code does, which is what sampling feeds it later;
-            "argmax": its likeliest ones, which is what sampling with `scene_object: argmax` feeds it.
+        changed_weight: weight of scene and object tokens that differ between pseudo and target clip. The paper's text
+            is a plain cross-entropy, which is 1 and 1. The default, 5 and 1, is the released code's: most tokens are
+            those of the pseudo clip, and without weights the loss is mostly about what needs no prediction.
+        unchanged_weight: weight of the others.
+        guidance_from: the scene and object tokens that TransformerG reads in training. "true": the target's. It is the
+            default because the paper's text says so (Sec. 3.2), M then learns from content that fits its motion, and
+            the prototype saw no difference (docs/measurements.md). "sampled": drawn from TransformerSO, as the released
+            code does, which is what sampling feeds it later; "argmax": its likeliest ones, which is what sampling with
+            `scene_object: argmax` feeds it.
         unconditional_share: share of the training samples that are trained with nothing given: pseudo scene and object
             tokens all the mask token, no motion token given (Sec. 4.2). 0, the default, is the paper's: it trains one
             model for prediction and another, with K = 0, for unconditional generation. In between, one transformer
