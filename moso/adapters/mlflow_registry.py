@@ -217,9 +217,11 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
             with reported(f"{reference} could not be downloaded"):
-                source = f"models:/{version.name}/{version.number}/artifacts"
-                address = self.tracking_uri
-                came = Path(download_artifacts(source, dst_path=temporary, tracking_uri=address, registry_uri=address))
+                # Not models:/<name>/<number>: MLflow 3.17 looks that up at its global address, whatever it is told.
+                source = self._client.get_model_version_download_uri(version.name, str(version.number))
+                came = Path(
+                    download_artifacts(f"{source}/artifacts", dst_path=temporary, tracking_uri=self.tracking_uri)
+                )
             if any(path.is_symlink() for path in came.rglob("*")) or digest_folder(came) != digest:
                 raise DataError(f"{reference}: the files that came are not those that were registered (digest differs)")
             if target.exists():

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from components.promote.step import Config, run
-from moso.adapters.mlflow_client import TrackingError, connect
+from moso.adapters.mlflow_client import TrackingError, connect, default_tracking_uri
 from moso.adapters.mlflow_model import REQUIREMENTS
 from moso.adapters.mlflow_registry import Registry, resolve
 from moso.config import resolve_section
@@ -280,6 +280,16 @@ def test_a_reference_resolves_to_a_folder_that_the_facade_loads(first, uri, tmp_
     assert model.digest == original.digest
     assert np.array_equal(model.predict(frames), original.predict(frames))
     assert folder.is_relative_to(tmp_path / "cache")
+
+
+def test_a_reference_resolves_in_the_projects_folder_with_no_address_set(first, uri, tmp_path, monkeypatch):
+    promote(first, uri, tmp_path)
+    assert uri == default_tracking_uri(tmp_path)  # where the steps keep their records
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MOSO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert (resolve("models:/moso-toy@champion") / "vqvae" / "config.json").is_file()
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_files_that_are_not_those_registered_are_refused(first, uri, tmp_path, monkeypatch):
