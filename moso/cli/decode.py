@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from moso.choices import Component
 from moso.cli.interpolate import frame_numbers
 from moso.cli.options import Running, Writing, examples, model_argument, running, writing
 
@@ -14,25 +16,25 @@ from moso.cli.options import Running, Writing, examples, model_argument, running
     epilog=examples(
         "moso decode models/sim_push clip.safetensors --output clip.mp4",
         "moso decode models/sim_push clip.safetensors --only object --only motion --output moving.gif",
-        "moso decode models/sim_push clip.safetensors --only-frames 3 --output fourth.png",
+        "moso decode models/sim_push clip.safetensors --frames 3 --output fourth.png",
     )
 )
 @model_argument
 @click.argument("tokens", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--only",
-    type=click.Choice(["scene", "object", "motion"]),
+    type=click.Choice(get_args(Component)),
     multiple=True,
     help="Component to draw, the others being left out; repeatable.",
 )
-@click.option("--only-frames", callback=frame_numbers, help="Numbers of the frames to draw, 0,4,8; all by default.")
+@click.option("--frames", callback=frame_numbers, help="Numbers of the frames to draw, 0,4,8; all by default.")
 @running
 @writing()
 def command(
     model: str,
     tokens: Path,
     only: tuple[str, ...],
-    only_frames: list[int] | None,
+    frames: list[int] | None,
     running: Running,
     writing: Writing,
 ) -> None:
@@ -48,5 +50,5 @@ def command(
     content = read_tokens(tokens)
     loaded = load(model, running)
     with shown("decode", len(content.tokens)) as on_progress:
-        videos = loaded.decode(content, only_frames, only=set(only) or None, on_progress=on_progress)
+        videos = loaded.decode(content, frames, only=only or None, on_progress=on_progress)
     deliver(writing, videos, videos[:, None], None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
+from moso.choices import Part
 from moso.cli.options import (
     Reading,
     Running,
@@ -20,12 +23,19 @@ from moso.cli.options import (
 @click.command(
     epilog=examples(
         "moso decompose models/sim_push seed_200001@00004 --output parts.gif",
+        "moso decompose models/sim_push seed_200001 --parts object --parts object_motion --output moving.gif",
         "moso decompose models/sim_push push.mp4 --resize --thresholds 0.1 0.9 --output split.png",
         "moso decompose models/sim_push push.mp4 images/ --resize --output parts.npy",
     )
 )
 @model_argument
 @sources_argument
+@click.option(
+    "--parts",
+    type=click.Choice(get_args(Part)),
+    multiple=True,
+    help="Part to draw, repeatable; all that the model has by default.",
+)
 @click.option(
     "--thresholds",
     type=click.FloatRange(0, 1),
@@ -39,6 +49,7 @@ from moso.cli.options import (
 def command(
     model: str,
     sources: tuple[str, ...],
+    parts: tuple[str, ...],
     thresholds: tuple[float, float] | None,
     reading: Reading,
     running: Running,
@@ -59,15 +70,17 @@ def command(
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
 
+    if parts and thresholds:
+        raise click.UsageError("--parts is for what the decoder draws; --thresholds splits pixels, into all three")
     loaded = load(model, running)
     clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
     with shown("decompose", len(clips)) as on_progress:
         if thresholds:
-            parts = loaded.preprocess(clips, *thresholds)
+            videos = loaded.preprocess(clips, *thresholds)
             on_progress(len(clips))
         else:
-            parts = loaded.decompose(clips, on_progress=on_progress)
-    drawn = np.stack(list(parts.values()), axis=1)
+            videos = loaded.decompose(clips, parts or None, on_progress=on_progress)
+    drawn = np.stack(list(videos.values()), axis=1)
     rows = drawn if writing.bare else np.concatenate([clips[:, None], drawn], axis=1)
     deliver(writing, drawn, rows, fps, panels_in_rows=True)
-    click.echo(f"parts: {', '.join(parts if writing.bare or writing.output.suffix == '.npy' else ['input', *parts])}")
+    click.echo(f"parts: {', '.join(videos if writing.bare or writing.output.suffix == '.npy' else ['input', *videos])}")

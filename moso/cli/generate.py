@@ -77,10 +77,10 @@ def _fill(model: Model, count: int, suffix: str, settings: SamplingConfig, seed:
     model.generate(1, seed=seed, sampling=settings)  # refuses a model that cannot, before a folder is made
     identity = {"model_digest": model.digest, "seed": seed, "sampling": to_dict(settings)}
     folder = VideoFolder(writing.output, identity, suffix, writing.fps or FPS)
-    with shown("generate", sum(map(len, folder.missing(count))), "videos") as on_progress:
 
-        def make(first: int, videos: int) -> Iterator[np.ndarray]:
-            return model.generate(videos, first=first, seed=seed, sampling=settings, on_progress=on_progress)
+    def make(first: int, videos: int) -> Iterator[np.ndarray]:
+        return model.generate(videos, first=first, seed=seed, sampling=settings)
 
-        made = folder.fill(count, make)
-    click.echo(f"{writing.output}: {made} videos written, {count - made} were there")
+    with shown("generate", len(folder.missing(count)), "videos") as on_progress:
+        written = folder.fill(count, make, on_progress)
+    click.echo(f"{writing.output}: {written} videos written, {count - written} were there")

@@ -59,7 +59,7 @@ def locate(sources: Sequence[str], reading: Reading) -> list[Source]:
     Raises:
         DataError: neither; the nearest episodes are named. Or several caches hold the episode.
     """
-    return [_source(text, reading.frames) for text in sources]
+    return [_source(text, reading.cache) for text in sources]
 
 
 def take(sources: Sequence[Source], reading: Reading, count: int, height: int, width: int) -> Taken:
@@ -115,7 +115,7 @@ def _source(text: str, folder: Path | None) -> Source:
     if not caches:
         raise DataError(
             f"{text}: no such file, and no frame cache at {CACHES} that could hold a clip of this name; "
-            "--frames names one"
+            "--cache names one"
         )
     opened = [FrameCache.open(cache) for cache in caches]
     holding = [cache for cache in opened if episode_id in set(cache.episodes["episode_id"])]
@@ -127,7 +127,7 @@ def _source(text: str, folder: Path | None) -> Source:
         raise DataError(f"{text}: no such file or folder, and no episode {episode_id} in {where}; {hint}")
     if len(holding) > 1:
         several = " and ".join(str(cache.folder) for cache in holding)
-        raise DataError(f"{text}: {several} hold an episode of this name; choose one with --frames")
+        raise DataError(f"{text}: {several} hold an episode of this name; choose one with --cache")
     frames = holding[0].place(episode_id).frames
     if first >= frames:
         raise DataError(f"{text}: {episode_id} has {frames} frames, 0 to {frames - 1}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import click
 
+from moso.choices import TokensFrom
 from moso.cli.options import (
     Reading,
     Running,
@@ -13,9 +14,9 @@ from moso.cli.options import (
     Writing,
     examples,
     model_argument,
+    motion_sampling,
     reading,
     running,
-    sampling,
     sources_argument,
     writing,
 )
@@ -45,13 +46,13 @@ def frame_numbers(context: click.Context, parameter: click.Parameter, text: str 
 @click.option("--sparse", is_flag=True, help="SOURCES hold the given frames alone; those between are to be made.")
 @click.option(
     "--tokens-from",
-    type=click.Choice(["given_frames", "whole_clip"]),
+    type=click.Choice(get_args(TokensFrom)),
     default="given_frames",
     show_default=True,
     help="whole_clip, as in the paper, also reads the frames that are to be found.",
 )
 @reading
-@sampling
+@motion_sampling
 @running
 @writing(bare="Without the margins that mark given frames.")
 def command(
@@ -59,7 +60,7 @@ def command(
     sources: tuple[str, ...],
     given: list[int] | None,
     sparse: bool,
-    tokens_from: Literal["given_frames", "whole_clip"],
+    tokens_from: TokensFrom,
     reading: Reading,
     sampling: Sampling,
     running: Running,

@@ -20,9 +20,11 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from moso.choices import SceneObject, Schedule
 
 if TYPE_CHECKING:
     from moso.transformer.config import SamplingConfig
@@ -38,7 +40,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Reading:
     """How sources are read."""
 
-    frames: Path | None
+    cache: Path | None
     start: int
     resize: bool
 
@@ -52,21 +54,24 @@ class Sampling:
     temperature: float | None
     top_k: int | None
     schedule: str | None
+    scene_object: str | None = None
 
-    def over(self, own: SamplingConfig, **defaults: Any) -> SamplingConfig:
-        """The model's `own` settings, then a task's `defaults`, then what was asked for.
+    def over(self, own: SamplingConfig, *, steps: int | None = None) -> SamplingConfig:
+        """The model's `own` settings with what was asked for in their place; `steps` of a task where none were.
 
         Raises:
-            ConfigError: a value that breaks a rule of SamplingConfig.
+            InputError: a value that breaks a rule of SamplingConfig.
         """
-        asked = {
-            "steps": self.steps,
-            "motion_temperature": self.temperature,
-            "scene_object_temperature": self.temperature,
-            "top_k": self.top_k,
-            "schedule": self.schedule,
-        }
-        return dataclasses.replace(own, **{**defaults, **{k: v for k, v in asked.items() if v is not None}})
+        from moso.tasks.settings import settings_over
+
+        return settings_over(
+            own,
+            steps=steps if self.steps is None else self.steps,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            schedule=self.schedule,
+            scene_object=self.scene_object,
+        )
 
 
 @dataclass(frozen=True)
@@ -114,20 +119,35 @@ reading = _gathered(
     click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame to take."),
     click.option("--resize", is_flag=True, help="Crop the centre to the model's shape and scale it to its size."),
     click.option(
-        "--frames",
+        "--cache",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Frame cache that clip ids are looked up in; the one of data/*/frames that holds them by default.",
     ),
 )
 
+_of_all_tokens = (
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same video."),
+    click.option("--steps", type=click.IntRange(min=1), help="Steps that motion tokens are drawn in."),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(min=0),
+        help="Of the tokens that are drawn; 0 takes the likeliest. It touches neither scene and object tokens that are "
+        "taken by argmax or from the clip, nor the noise that decides which motion tokens stay.",
+    ),
+    click.option("--top-k", type=click.IntRange(min=0), help="Draw among the k likeliest tokens; 0: among all."),
+    click.option("--schedule", type=click.Choice(get_args(Schedule)), help="Of the masked share of motion tokens."),
+)
+motion_sampling = _gathered("sampling", Sampling, *_of_all_tokens)
+"""Where scene and object tokens are given and motion tokens alone are drawn."""
 sampling = _gathered(
     "sampling",
     Sampling,
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same video."),
-    click.option("--steps", type=click.IntRange(min=1), help="Steps that motion tokens are drawn in."),
-    click.option("--temperature", type=click.FloatRange(min=0), help="Of all tokens; 0 takes the likeliest."),
-    click.option("--top-k", type=click.IntRange(min=0), help="Draw among the k likeliest tokens; 0: among all."),
-    click.option("--schedule", type=click.Choice(["cosine", "linear", "square"]), help="Of the masked share."),
+    *_of_all_tokens,
+    click.option(
+        "--scene-object",
+        type=click.Choice(get_args(SceneObject)),
+        help="Scene and object tokens by their distribution, or the likeliest; without it as the model was made for.",
+    ),
 )
 
 running = _gathered(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import click
 
+from moso.choices import Carry
 from moso.cli.options import (
     Reading,
     Running,
@@ -25,7 +26,7 @@ from moso.cli.options import (
     epilog=examples(
         "moso rollout models/sim_push reports/example.npy --length 40 --output long.mp4",
         "moso rollout models/sim_push seed_200001 --length 28 --carry frames --seed 3 --output long.gif",
-        "moso rollout models/sim_push push.mp4 --resize --length 25 --output long.npy",
+        "moso rollout models/sim_push push.mp4 --resize --length 25 --no-fade --output as_in_the_paper.npy",
     )
 )
 @model_argument
@@ -33,10 +34,16 @@ from moso.cli.options import (
 @click.option("--length", type=click.IntRange(min=1), required=True, help="Frames to predict.")
 @click.option(
     "--carry",
-    type=click.Choice(["tokens", "frames"]),
+    type=click.Choice(get_args(Carry)),
     default="tokens",
     show_default=True,
     help="What a clip hands to the next: its tokens, or its last frames, decoded and encoded again.",
+)
+@click.option(
+    "--fade/--no-fade",
+    default=True,
+    show_default=True,
+    help="Spread what a joint between clips jumps by over two frames; the paper does not.",
 )
 @reading
 @sampling
@@ -46,7 +53,8 @@ def command(
     model: str,
     sources: tuple[str, ...],
     length: int,
-    carry: Literal["tokens", "frames"],
+    carry: Carry,
+    fade: bool,
     reading: Reading,
     sampling: Sampling,
     running: Running,
@@ -68,6 +76,7 @@ def command(
             taken.clips,
             length,
             carry=carry,
+            fade=fade,
             seed=sampling.seed,
             sampling=sampling.over(loaded.sampling),
             on_progress=on_progress,

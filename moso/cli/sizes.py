@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
 from moso.config import build, load_preset
 from moso.parameters import count_parameters
-from moso.tokens.clip_tokens import COMPONENTS
 from moso.transformer.config import TransformerConfig
 from moso.transformer.model import MosoTransformer
 from moso.vqvae.config import VQVAEConfig, given_motion_frames
@@ -55,7 +53,12 @@ def sizes(preset: str) -> Sizes:
         transformer = MosoTransformer(
             two, vqvae.grids, one.codebook_size, codes, given, given_motion_frames(one, given), ""
         )
-    tokens = sum(math.prod(vqvae.grids.shape(component)) for component in COMPONENTS)
     return Sizes(
-        count_parameters(vqvae), count_parameters(transformer), one.frames, given, one.height, one.width, tokens
+        count_parameters(vqvae),
+        count_parameters(transformer),
+        one.frames,
+        given,
+        one.height,
+        one.width,
+        vqvae.grids.tokens,
     )

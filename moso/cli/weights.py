@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import click
 
+from moso.cli.options import examples
+
 MB = 1_000_000
 
 
-@click.group()
+@click.group(epilog=examples("moso weights list", "moso weights fetch vgg16"))
 def command() -> None:
     """List and fetch pretrained networks (VGG, AlexNet, I3D …).
 
-    \b
-    moso weights list
-    moso weights fetch vgg16
-    MOSO_WEIGHTS=/mnt/weights moso weights list
+    They lie in ~/.cache/moso/weights, or where the environment variable MOSO_WEIGHTS says.
     """
 
 
-@command.command("list")
+@command.command("list", epilog=examples("moso weights list"))
 def list_() -> None:
     """Show every file, what it is for, and whether it is here."""
     from moso import pretrained
@@ -31,16 +30,11 @@ def list_() -> None:
         click.echo(f"{name:11} {state:8} {size}  {entry.file}: {entry.used_for}")
 
 
-@command.command("fetch")
+@command.command("fetch", epilog=examples("moso weights fetch vgg16", "moso weights fetch alexnet i3d"))
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Fetch every file of the list.")
 def fetch(names: tuple[str, ...], everything: bool) -> None:
-    """Download files and check them; what is here already is left alone.
-
-    \b
-    moso weights fetch vgg16
-    moso weights fetch alexnet i3d
-    """
+    """Download files and check them; what is here already is left alone."""
     from moso import pretrained
     from moso.progress import Progress
 

@@ -1,6 +1,6 @@
 """A still picture of predictions, for a README: truth above prediction, a column a frame.
 
-    python -m moso.evaluation.strip --frames data/sim_push/frames --model models/sim_push --report reports \\
+    python -m moso.evaluation.strip --cache data/sim_push/frames --model models/sim_push --report reports \\
         --output docs/prediction.png
 
 It shows clips of the report, spread over the middle of the ranking (with three clips: those that three quarters, half
@@ -85,14 +85,14 @@ def middle_clips(report: Path, count: int) -> list[Clip]:
 def main() -> None:
     """Command line; see the module."""
     parser = argparse.ArgumentParser(prog="python -m moso.evaluation.strip", description="Picture of predictions.")
-    parser.add_argument("--frames", type=Path, required=True, help="frame cache")
+    parser.add_argument("--cache", type=Path, required=True, help="frame cache")
     parser.add_argument("--model", required=True, help="folder or models:/ address")
     parser.add_argument("--report", type=Path, required=True, help="what evaluate wrote about this model")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument("--clips", type=int, default=3)
     parser.add_argument("--scale", type=int, default=1, help="enlarge pixels by")
     asked = parser.parse_args()
-    model, cache = Model.load(asked.model), FrameCache.open(asked.frames)
+    model, cache = Model.load(asked.model), FrameCache.open(asked.cache)
     metrics = json.loads((asked.report / "metrics.json").read_text())
     clips = middle_clips(asked.report, asked.clips)
     truth = Clips(cache, clips, model.clip_frames).batch(range(len(clips))).numpy()

@@ -117,6 +117,22 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
         raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
+def check_names(name: str, names: object, known: Collection[str]) -> list[str]:
+    """`names` as a list when it is a collection of at least one of `known`.
+
+    Raises:
+        InputError: it is not; a text alone is refused, which would be read letter by letter.
+    """
+    if isinstance(names, str) or not isinstance(names, Collection):
+        hint = f"; write [{names!r}]" if isinstance(names, str) else ""
+        raise InputError(f"{name}: expected a list of {', '.join(known)}, got {names!r}{hint}")
+    if not names:
+        raise InputError(f"{name}: expected at least one of {', '.join(known)}")
+    for word in names:
+        check_choice(name, word, known)
+    return list(names)
+
+
 def check_frame_numbers(name: str, numbers: Iterable[Any], frames: int) -> list[int]:
     """`numbers` as a list when they are frames of a clip of `frames`, at least one.
 

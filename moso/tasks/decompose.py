@@ -13,7 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from moso.frames.clips import to_float, to_uint8
-from moso.tasks.checks import InputError, check_choice
+from moso.tasks.checks import InputError, check_names
 from moso.tasks.encode import decode, encode
 from moso.tasks.networks import Networks
 from moso.vqvae.decompose import decompose as split_pixels
@@ -29,11 +29,8 @@ def check_parts(parts: Sequence[str] | None, components: Sequence[str]) -> list[
         InputError: an unknown part, or one that the model has no tokens for.
     """
     present = [part for part, needed in PARTS.items() if set(needed) <= set(components)]
-    wanted = present if parts is None else list(parts)
-    if not wanted:
-        raise InputError(f"parts: expected at least one of {', '.join(present)}")
+    wanted = present if parts is None else check_names("parts", parts, tuple(PARTS))
     for part in wanted:
-        check_choice("parts", part, tuple(PARTS))
         if part not in present:
             raise InputError(f"parts: this model decomposes without {part!r}; it has {', '.join(present)}")
     return wanted

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from moso.choices import TokensFrom
 from moso.tasks.encode import decode, float_frames
 from moso.tasks.networks import Networks
 from moso.tokens.clip_tokens import ClipTokens
 from moso.transformer.config import SamplingConfig
 from moso.transformer.sampling import evaluating, fill_motion
 
-TokensFrom = Literal["given_frames", "whole_clip"]
 STEPS = 16
 """Sampling steps of interpolation (Sec. 3.2)."""
 

@@ -4,8 +4,9 @@
     video = model.predict(frames, seed=3)      # uint8 (N, K, H, W, 3) -> uint8 (N, T-K, H, W, 3)
 
 Work is done `batch` clips at a time, so memory is bounded whatever N is, and neither the batch nor the other clips in a
-call change a clip's result. A task is a method here and a file beside it. Every task takes `on_progress`, which is
-called with the number of clips (of `generate`: videos) that were just done.
+call change a clip's result, but for ties within the rounding of sums, whose order may depend on the batch. A task is a
+method here and a file beside it. Every task takes `on_progress`, which is called with the number of clips (of
+`generate`: videos) that were just done.
 
 Frames that a caller hands in are annotated as plain arrays: `checks` refuses what does not fit, in words.
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import UInt8
 
+from moso.choices import Carry, TokensFrom
 from moso.errors import MismatchError, MosoError
 from moso.tasks import checks
 from moso.tasks import decompose as decomposing
@@ -92,7 +94,7 @@ class Model(Networks):
         frames: np.ndarray,
         length: int,
         *,
-        carry: rolling.Carry = "tokens",
+        carry: Carry = "tokens",
         fade: bool = True,
         seed: Seed = 0,
         sampling: SamplingConfig | None = None,
@@ -113,7 +115,7 @@ class Model(Networks):
             InputError: what does not fit, or a model that takes no given frames.
         """
         seeds, count = self._given(frames, seed), checks.check_count("length", length)
-        checks.check_choice("carry", carry, ("tokens", "frames"))
+        checks.check_choice("carry", carry, get_args(Carry))
         settings = sampling or self.sampling
         return gather(
             lambda rows: rolling.rollout(self, frames[rows], count, carry, fade, seeds[rows], settings),
@@ -159,7 +161,7 @@ class Model(Networks):
         frames: np.ndarray,
         given: Sequence[int] | None = None,
         *,
-        tokens_from: interpolating.TokensFrom = "given_frames",
+        tokens_from: TokensFrom = "given_frames",
         seed: Seed = 0,
         sampling: SamplingConfig | None = None,
         on_progress: OnProgress | None = None,
@@ -178,7 +180,7 @@ class Model(Networks):
             InputError: what does not fit.
         """
         self._check(frames)
-        checks.check_choice("tokens_from", tokens_from, ("given_frames", "whole_clip"))
+        checks.check_choice("tokens_from", tokens_from, get_args(TokensFrom))
         every_second = range(0, self.clip_frames, 2)
         known = checks.check_frame_numbers("given", every_second if given is None else given, self.clip_frames)
         seeds = seeds_of(seed, len(frames))
@@ -283,19 +285,21 @@ class Model(Networks):
         Args:
             tokens: of N clips, or what `read_tokens` read from a file.
             frames: which frames to draw, from 0; all T when None. The decoder is blind to time: each costs the same.
-            only: components to draw ("scene", "object", "motion"); the others are zeros (Sec. C.3).
+            only: components to draw ("scene", "object", "motion"), of those that the model has; the others are zeros
+                (Sec. C.3). None: all.
             on_progress: see the module.
 
         Raises:
-            InputError: tokens of other grids or outside the codebook, or no such frame.
+            InputError: tokens of other grids or outside the codebook, no such frame, or no such component.
             MismatchError: a file with tokens of another codebook.
         """
         clips = self._tokens_of(tokens)
         wanted = checks.check_frame_numbers(
             "frames", range(self.clip_frames) if frames is None else frames, self.clip_frames
         )
+        kept = None if only is None else checks.check_names("only", only, self.components)
         return gather(
-            lambda rows: coding.decode(self, clips[rows], wanted, only),
+            lambda rows: coding.decode(self, clips[rows], wanted, kept),
             len(clips),
             self.batch,
             on_progress,

@@ -10,7 +10,6 @@ Legend: N clips, K given frames, T frames of a clip, L tokens of a clip, H W pix
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +18,17 @@ import numpy as np
 import torch
 from jaxtyping import Int, Int64
 
-from moso.errors import ConfigError
 from moso.tasks.checks import InputError, check_choice
 from moso.tasks.interpolate import STEPS
 from moso.tasks.model import Model
+from moso.tasks.settings import settings_over
 from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
 from moso.transformer.config import SamplingConfig
 from moso.vqvae.decompose import HIGH, LOW
 
 SAMPLED = ("predict", "rollout", "generate", "interpolate")
+SETTINGS = ("steps", "temperature", "top_k", "schedule", "scene_object")
+"""Those that replace the model's own sampling settings; see moso.tasks.settings."""
 TASKS = (*SAMPLED, "recombine", "decompose", "preprocess", "reconstruct", "encode", "decode")
 
 
@@ -60,6 +61,7 @@ PARAMETERS: dict[str, Parameter] = {
     "temperature": Parameter(float, SAMPLED),
     "top_k": Parameter(int, SAMPLED),
     "schedule": Parameter(str, SAMPLED),
+    "scene_object": Parameter(str, ("predict", "rollout", "generate")),
     "samples": Parameter(int, ("predict",)),
     "length": Parameter(int, ("rollout",)),
     "carry": Parameter(str, ("rollout",), "tokens"),
@@ -75,6 +77,7 @@ PARAMETERS: dict[str, Parameter] = {
     "high": Parameter(float, ("preprocess",), HIGH),
     "tokens": Parameter(int, ("decode",), many=True),
     "frames": Parameter(int, ("decode",), many=True),
+    "only": Parameter(str, ("decode",), many=True),
 }
 
 
@@ -125,18 +128,8 @@ def _same(value: Any, absent: Any) -> bool:
 
 def _settings(model: Model, wanted: Mapping[str, Any], steps: int | None = None) -> SamplingConfig:
     """The model's own settings with those of the request in their place; `steps` where it names none."""
-    named = {
-        "steps": steps if wanted["steps"] is None else wanted["steps"],
-        "motion_temperature": wanted["temperature"],
-        "top_k": wanted["top_k"],
-        "schedule": wanted["schedule"],
-    }
-    if named["schedule"] is not None:
-        check_choice("schedule", named["schedule"], ("cosine", "linear", "square"))
-    try:
-        return dataclasses.replace(model.sampling, **{k: v for k, v in named.items() if v is not None})
-    except ConfigError as error:
-        raise InputError(str(error)) from None
+    named = {name: wanted[name] for name in SETTINGS}
+    return settings_over(model.sampling, **named | {"steps": steps if named["steps"] is None else named["steps"]})
 
 
 def _predict(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
@@ -179,7 +172,8 @@ def _decode(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.n
             f"got {tokens.size} tokens"
         )
     chosen = list(wanted["frames"]) or None
-    return model.decode(clip_tokens(tokens.reshape(-1, grids.tokens), grids), chosen)
+    only = list(wanted["only"]) or None
+    return model.decode(clip_tokens(tokens.reshape(-1, grids.tokens), grids), chosen, only=only)
 
 
 _ANSWERS: dict[str, Callable[[Model, np.ndarray, Mapping[str, Any]], Any]] = {

@@ -15,11 +15,11 @@ given, h w token grid, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
+from moso.choices import Carry
 from moso.tasks.encode import decode
 from moso.tasks.networks import Networks
 from moso.tasks.predict import Conditioning, condition, draw
@@ -27,7 +27,6 @@ from moso.tokens.clip_tokens import ClipTokens
 from moso.training.random import key_seed
 from moso.transformer.config import SamplingConfig
 
-Carry = Literal["tokens", "frames"]
 FADED_FRAMES = 2
 """Frames over which the joint between two clips is spread."""
 

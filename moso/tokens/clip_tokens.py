@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from moso.choices import Component
 from moso.errors import ConfigError
 
-COMPONENTS = ("scene", "object", "motion")
+COMPONENTS: tuple[str, ...] = get_args(Component)
 ABSENT = (0, 0)
 """The grid of a component that the model does not have (ablations of Sec. C.2). Its tensors have no elements."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from moso.choices import SceneObject, Schedule
 from moso.config import check_choices
 from moso.errors import ConfigError
 
@@ -154,10 +155,10 @@ class SamplingConfig:
     """
 
     steps: int = 16
-    schedule: Literal["cosine", "linear", "square"] = "cosine"
+    schedule: Schedule = "cosine"
     motion_temperature: float = 1.0
     confidence_noise: float = 3.0
-    scene_object: Literal["sample", "argmax"] = "sample"
+    scene_object: SceneObject = "sample"
     scene_object_temperature: float = 1.0
     top_k: int = 0
 

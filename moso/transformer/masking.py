@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from moso.choices import Schedule
 from moso.tokens.clip_tokens import TokenGrids
-
-Schedule = Literal["cosine", "linear", "square"]
 
 
 def mask_ratio(r: float, schedule: Schedule = "cosine") -> float:

@@ -56,28 +56,39 @@ class VideoFolder:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
 
-    def missing(self, count: int) -> list[range]:
-        """The shards, as ranges of video numbers below `count`, that are not wholly there."""
-        shards = [range(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
-        return [shard for shard in shards if not self._there(shard)]
+    def missing(self, count: int) -> list[int]:
+        """The numbers of the videos below `count` that are not there."""
+        return [number for shard in _shards(count) for number in self._missing(shard)]
 
-    def fill(self, count: int, make: Make) -> int:
+    def fill(self, count: int, make: Make, on_progress: Callable[[int], None] | None = None) -> int:
         """Write the missing ones of videos 0 … `count` - 1.
 
         Args:
             count: of videos.
             make: (first, n) -> batches, uint8 (., T, H, W, 3), of videos first … first + n - 1. It is called for whole
                 shards, so that each video is made in the same company as in a run that was not stopped.
+            on_progress: called with the number of missing videos in each batch when it is made.
 
         Returns:
-            How many videos were made.
+            How many videos were missing and are written. Those that were there and had to be made again, for the sake
+            of the company, do not count.
         """
-        made = 0
-        for shard in self.missing(count):
-            clips = np.concatenate(list(make(shard.start, len(shard))))
-            self._write(shard, clips)
-            made += len(shard)
-        return made
+        written = 0
+        for shard in _shards(count):
+            missing = self._missing(shard)
+            if not missing:
+                continue
+            batches: list[np.ndarray] = []
+            first = shard.start
+            for batch in make(shard.start, len(shard)):
+                batches.append(batch)
+                made = range(first, first + len(batch))
+                first = made.stop
+                if on_progress is not None:
+                    on_progress(sum(number in made for number in missing))
+            self._write(shard, np.concatenate(batches))
+            written += len(missing)
+        return written
 
     def _write(self, shard: range, clips: UInt8[np.ndarray, "n T H W 3"]) -> None:
         if self.suffix == ".npy":
@@ -87,17 +98,21 @@ class VideoFolder:
             if not self._file(number).exists():
                 write(self._file(number), clip[None], self.fps)
 
-    def _there(self, shard: range) -> bool:
+    def _missing(self, shard: range) -> list[int]:
         if self.suffix == ".mp4":
-            return all(self._file(number).exists() for number in shard)
+            return [number for number in shard if not self._file(number).exists()]
         try:
-            rows = np.load(self._file(shard.start), mmap_mode="r", allow_pickle=False)
+            rows = len(np.load(self._file(shard.start), mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError):
-            return False
-        return len(rows) >= len(shard)
+            rows = 0
+        return list(shard[rows:])
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}{self.suffix}"
+
+
+def _shards(count: int) -> list[range]:
+    return [range(first, min(first + SHARD, count)) for first in range(0, count, SHARD)]
 
 
 def _require_equal(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
+from moso import pretrained
 from moso.cli import command
 
 TASKS = (
@@ -13,14 +14,19 @@ TASKS = (
 )  # fmt: skip
 
 
-def examples(name: str) -> list[str]:
-    text = CliRunner().invoke(command, [name, "--help"], terminal_width=80).output
+def examples(*names: str) -> list[str]:
+    text = CliRunner().invoke(command, [*names, "--help"], terminal_width=80).output
     _, heading, below = text.partition("Examples:\n")
     assert heading, text
     return [line.strip() for line in below.splitlines() if line.strip()]
 
 
-LINES = [line for name in (*TASKS, "info") for line in examples(name)]
+FETCH = "moso weights fetch"
+WEIGHTS = dict.fromkeys(line for names in ([], ["list"], ["fetch"]) for line in examples("weights", *names))
+LINES = [*(line for name in (*TASKS, "info") for line in examples(name)), *WEIGHTS]
+# What downloads is not run: tests need no network.
+RUN = [line for line in LINES if not line.startswith(FETCH)]
+FETCHED = [line for line in LINES if line.startswith(FETCH)]
 
 
 def test_every_task_has_examples_and_the_parser_finds_whole_lines() -> None:
@@ -30,7 +36,12 @@ def test_every_task_has_examples_and_the_parser_finds_whole_lines() -> None:
         assert re.match(r"moso \w+", line), line
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", FETCHED)
+def test_an_example_that_fetches_names_files_that_there_are(line: str) -> None:
+    assert set(line.removeprefix(FETCH).split()) <= set(pretrained.FILES)
+
+
+@pytest.mark.parametrize("line", RUN)
 def test_the_example_works(moso, project, line: str) -> None:
     _, *arguments = shlex.split(line)
     if arguments[0] == "decode":

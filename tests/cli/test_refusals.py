@@ -54,13 +54,13 @@ def test_an_episode_of_two_data_sets_is_not_guessed(moso, project):
     shutil.copytree(project / "data" / "sim_push", project / "data" / "second")
     line = moso("predict", MODEL, "seed_200001", "--output", "a.npy").refusal
     assert "data/second/frames and data/sim_push/frames" in line
-    assert "--frames" in line
-    assert moso("predict", MODEL, "seed_200001", "--frames", "data/second/frames", "--output", "a.npy").code == 0
+    assert "--cache" in line
+    assert moso("predict", MODEL, "seed_200001", "--cache", "data/second/frames", "--output", "a.npy").code == 0
 
 
 def test_a_clip_without_any_cache_says_how_to_name_one(moso, project):
     shutil.rmtree(project / "data")
-    assert "--frames" in moso("predict", MODEL, "seed_200001", "--output", "a.npy").refusal
+    assert "--cache" in moso("predict", MODEL, "seed_200001", "--output", "a.npy").refusal
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from moso.tasks import Model
+from moso.tasks.request import answer
 from moso.transformer.config import SamplingConfig
 from moso.video import Recording, read
 from moso.video.layout import GIVEN, MARGIN
@@ -49,6 +50,26 @@ def test_sampling_options_reach_the_model(moso, model, given):
     asked = np.load("a.npy")
     np.testing.assert_array_equal(asked, model.predict(given, sampling=settings))
     assert not np.array_equal(asked, model.predict(given))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"temperature": 0.5},
+        {"temperature": 0.0, "steps": 2},
+        {"temperature": 2.0, "scene_object": "argmax", "top_k": 5, "schedule": "square", "seed": 3},
+        {"task": "rollout", "length": 5, "temperature": 0.5, "fade": False},
+        {"task": "interpolate", "temperature": 0.5},
+    ],
+)
+def test_the_registered_model_gives_the_same_for_the_same_settings(moso, model, episodes, asked):
+    options = {name: value for name, value in asked.items() if name not in ("task", "fade")}
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words += ["--no-fade"] if "fade" in asked else []
+    task = asked.get("task", "predict")
+    ok(moso(task, MODEL, "seed_200002", *words, "--output", "a.npy"))
+    frames = episodes[2][None, : T if task == "interpolate" else K]
+    np.testing.assert_array_equal(np.load("a.npy"), answer(model, frames, asked))
 
 
 def test_pictures_show_given_frames_marked_and_predicted_ones(moso, model, given):
@@ -95,6 +116,9 @@ def test_rollout_goes_on_for_any_length(moso, model, given):
     ok(moso("rollout", MODEL, "seed_200002", "--length", "5", "--carry", "frames", "--seed", "2", "--output", "a.npy"))
     expected = model.rollout(given[1:], 5, carry="frames", seed=2)
     np.testing.assert_array_equal(np.load("a.npy"), expected)
+    ok(moso("rollout", MODEL, "seed_200002", "--length", "5", "--no-fade", "--output", "b.npy"))
+    np.testing.assert_array_equal(np.load("b.npy"), model.rollout(given[1:], 5, fade=False))
+    assert not np.array_equal(np.load("b.npy"), model.rollout(given[1:], 5))
     ok(moso("rollout", MODEL, "seed_200002", "--length", "5", "--output", "a.png"))
 
 
@@ -114,6 +138,10 @@ def test_a_folder_of_generated_videos_goes_on_where_it_was(moso, project):
     assert done.out == "whole: 32 videos written, 8 were there\n"
     assert {path.name: path.read_bytes() for path in (project / "whole").iterdir()} == whole
     assert json.loads(whole["videos.json"])["sampling"]["steps"] == 1
+    ok(moso(*command[:2], "--count", "3", "--steps", "1", "--output", "videos"))
+    (project / "videos" / "000001.mp4").unlink()
+    done = ok(moso(*command[:2], "--count", "4", "--steps", "1", "--output", "videos"))
+    assert done.out == "videos: 2 videos written, 2 were there\n"
     other = moso(*command, "--seed", "1", "--output", "whole")
     assert "seed = 0, now it is 1" in other.refusal
 
@@ -152,6 +180,11 @@ def test_decompose_writes_parts_in_the_order_it_names(moso, model, episodes):
     done = ok(moso("decompose", MODEL, "seed_200001", "--output", "a.npy"))
     assert done.out.splitlines()[-1] == "parts: scene, object, motion, object_motion"
     np.testing.assert_array_equal(np.load("a.npy"), np.stack(list(model.decompose(clip).values()), axis=1))
+    done = ok(moso("decompose", MODEL, "seed_200001", "--parts", "motion", "--parts", "scene", "--output", "b.npy"))
+    assert done.out.splitlines()[-1] == "parts: motion, scene"
+    np.testing.assert_array_equal(np.load("b.npy"), np.load("a.npy")[:, [2, 0]])
+    both = moso("decompose", MODEL, "seed_200001", "--parts", "motion", "--thresholds", "0", "1", "--output", "c.npy")
+    assert both.code == 2
     done = ok(moso("decompose", MODEL, "seed_200001", "seed_200002", "--output", "a.gif"))
     assert done.out.splitlines()[-1] == "parts: input, scene, object, motion, object_motion"
     # five rows, a column a clip
@@ -186,7 +219,7 @@ def test_encode_and_decode_are_reconstruction_in_two_halves(moso, model, project
     ok(moso("decode", MODEL, "sub/two.safetensors", "--output", "a.npy"))
     clips = np.stack([episodes[1][:T], episodes[2][:T]])
     np.testing.assert_array_equal(np.load("a.npy"), model.reconstruct(clips))
-    ok(moso("decode", MODEL, "sub/two.safetensors", "--only", "motion", "--only-frames", "2", "--output", "b.npy"))
+    ok(moso("decode", MODEL, "sub/two.safetensors", "--only", "motion", "--frames", "2", "--output", "b.npy"))
     np.testing.assert_array_equal(np.load("b.npy"), model.decompose(clips, ["motion"])["motion"][:, 2:3])
     other = moso("decode", "models/unconditional", "sub/two.safetensors", "--output", "c.npy")
     assert "codebook" in other.refusal

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from moso.tasks.checks import InputError, check_choice, check_count, check_frame_numbers, check_frames, seeds_of
+from moso.tasks.checks import (
+    InputError,
+    check_choice,
+    check_count,
+    check_frame_numbers,
+    check_frames,
+    check_names,
+    seeds_of,
+)
 
 FITTING = {"frames_expected": 2, "height": 4, "width": 6}
 
@@ -49,6 +57,19 @@ def test_unknown_choice_names_the_known_ones():
     with pytest.raises(InputError) as error:
         check_choice("carry", "pixels", ("tokens", "frames"))
     assert str(error.value) == "carry: expected one of tokens, frames, got 'pixels'"
+
+
+def test_names_are_a_list_and_a_text_alone_is_not_read_letter_by_letter():
+    known = ("scene", "object")
+    assert check_names("only", ("object", "scene"), known) == ["object", "scene"]
+    assert check_names("only", {"scene"}, known) == ["scene"]
+    for wrong in ("scene", 3, None, iter(["scene"])):
+        with pytest.raises(InputError, match=r"^only: expected a list of scene, object, got "):
+            check_names("only", wrong, known)
+    with pytest.raises(InputError, match=r"^only: expected at least one of scene, object$"):
+        check_names("only", [], known)
+    with pytest.raises(InputError, match=r"^only: expected one of scene, object, got 's'$"):
+        check_names("only", ["s"], known)
 
 
 def test_frames_of_any_length_and_size_where_nothing_is_expected():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.small_model import K, T
+from moso.tokens.clip_tokens import ClipTokens
+from tests.small_model import CODEBOOK, T
 
 KINDS = {
     "two_clips_share_more_than_one_predicts": {"given": 3},  # K = 3 of T = 4: two of them in whole pools
@@ -50,5 +51,12 @@ def test_all_tasks_work_and_no_clip_depends_on_its_company(kind, clips):
 def test_content_is_drawn_from_scene_tokens_in_scene_and_motion_models(made, clips):
     model = made("motion_and_content", unconditional=True, **KINDS["motion_and_content"])
     assert model.components == ("scene", "motion")
-    assert model.encode(clips).object.shape == (5, 0, 0)
-    assert model.given_frames == K
+    tokens = model.encode(clips)
+    assert tokens.object.shape == (5, 0, 0)
+    other = ClipTokens((tokens.scene + 1) % CODEBOOK, tokens.object, tokens.motion)
+    drawn, changed = model.decode(tokens), model.decode(other)
+    assert (drawn != changed).any(axis=(2, 3, 4)).all()  # every frame of every clip: the content is that of them all
+    alone = model.decode(ClipTokens(tokens.scene, tokens.object, (tokens.motion + 1) % CODEBOOK), only=["scene"])
+    np.testing.assert_array_equal(alone, model.decompose(clips)["scene"])
+    assert (model.decode(other, only=["scene"]) != alone).any(axis=(1, 2, 3, 4)).all()
+    np.testing.assert_array_equal(model.decode(other, only=["motion"]), model.decompose(clips)["motion"])

@@ -133,6 +133,26 @@ def test_tokens_that_do_not_fit_are_refused(model, clips):
         model.decode(tokens, [4])
 
 
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        ("scene", "only: expected a list of scene, object, motion, got 'scene'; write ['scene']"),
+        (["scene", "sky"], "only: expected one of scene, object, motion, got 'sky'"),
+        ([], "only: expected at least one of scene, object, motion"),
+    ],
+)
+def test_components_that_there_are_not_are_refused(model, clips, only, told):
+    with pytest.raises(InputError) as error:
+        model.decode(model.encode(clips), only=only)
+    assert str(error.value).startswith(told)
+
+
+def test_a_component_that_the_model_lacks_is_not_drawn_as_nothing(made, clips):
+    model = made("content", vqvae={"decomposition": "motion_content"})
+    with pytest.raises(InputError, match="only: expected one of scene, motion, got 'object'"):
+        model.decode(model.encode(clips), only=["object"])
+
+
 def test_parts_of_different_codebooks_refuse_each_other(model_folder, other_folder):
     with pytest.raises(MismatchError, match="take the VQVAE it was trained with"):
         Model.from_parts(model_folder / "vqvae", other_folder / "transformer", "cpu")

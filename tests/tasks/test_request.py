@@ -29,8 +29,19 @@ def test_no_parameters_is_a_prediction_by_seed_zero(model, clips):
 def test_sampling_settings_reach_the_sampling(model, clips):
     given = clips[:, :K]
     asked = {"seed": 3, "steps": 5, "temperature": 0.5, "top_k": 4, "schedule": "square", "samples": 2}
-    own = settings(model, steps=5, motion_temperature=0.5, top_k=4, schedule="square")
+    drawn = {"motion_temperature": 0.5, "scene_object_temperature": 0.5, "schedule": "square"}
+    own = settings(model, steps=5, top_k=4, **drawn)
     np.testing.assert_array_equal(answer(model, given, asked), model.predict(given, seed=3, samples=2, sampling=own))
+    own = settings(model, steps=5, top_k=4, scene_object="argmax", **drawn)
+    expected = model.predict(given, seed=3, samples=2, sampling=own)
+    np.testing.assert_array_equal(answer(model, given, asked | {"scene_object": "argmax"}), expected)
+
+
+def test_temperature_zero_leaves_the_likeliest_scene_and_object_tokens(model, clips):
+    certain = {"temperature": 0.0, "steps": 1}
+    one = answer(model, clips[:, :K], certain)
+    np.testing.assert_array_equal(one, answer(model, clips[:, :K], certain | {"seed": 1}))
+    np.testing.assert_array_equal(one, answer(model, clips[:, :K], certain | {"scene_object": "argmax"}))
 
 
 def test_rollout(model, clips):
@@ -78,6 +89,8 @@ def test_tokens_go_out_as_rows_and_come_in_as_one_list(model, clips):
     np.testing.assert_array_equal(answer(model, nothing, asked), model.reconstruct(clips))
     one = answer(model, nothing, asked | {"frames": [2], "tokens": tokens.ravel().tolist()})
     np.testing.assert_array_equal(one, model.reconstruct(clips)[:, [2]])
+    scene = answer(model, nothing, asked | {"only": ["scene"]})
+    np.testing.assert_array_equal(scene, model.decompose(clips, ["scene"])["scene"])
     for wrong in ([], [1, 2, 3]):
         with pytest.raises(InputError, match=f"tokens: expected one list of 96 tokens a clip.*, got {len(wrong)} tok"):
             answer(model, nothing, {"task": "decode", "tokens": wrong})
@@ -114,6 +127,9 @@ def test_unknown_task_names_the_known_ones(model, clips):
         ({"task": "rollout"}, "length: task 'rollout' needs it"),
         ({"steps": 0}, "steps = 0: must be at least 1"),
         ({"schedule": "cubic"}, "schedule: expected one of cosine, linear, square, got 'cubic'"),
+        ({"temperature": -1.0}, "temperature: expected a number from 0, got -1.0"),
+        ({"scene_object": "max"}, "scene_object: expected one of sample, argmax, got 'max'"),
+        ({"task": "interpolate", "scene_object": "argmax"}, "scene_object: task 'interpolate' does not read it"),
         ({"sped": 1}, "parameter: expected one of task, seed, "),
         ({"task": "recombine", "scene": [0], "motion": [0]}, "object: expected a video for each of"),
     ],

@@ -63,9 +63,24 @@ def test_every_video_lies_under_its_number(tmp_path):
 def test_a_larger_count_completes_the_last_shard(tmp_path):
     folder = VideoFolder(tmp_path, {}, ".npy", 5.0)
     folder.fill(3, Maker())
-    assert folder.fill(5, Maker()) == 5
+    assert folder.missing(5) == [3, 4]
+    assert folder.fill(5, Maker()) == 2
     np.testing.assert_array_equal(np.load(tmp_path / "000000.npy")[:, 0, 0, 0, 0], range(5))
     assert folder.missing(4) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".npy"])
+def test_only_what_was_missing_counts_as_written_and_as_progress(tmp_path, suffix):
+    folder, told = VideoFolder(tmp_path, {}, suffix, 5.0), []
+    assert folder.fill(COUNT, Maker(), told.append) == COUNT
+    assert told == [10, 10, 10, SHARD - 30, COUNT - SHARD]
+    (tmp_path / f"{0 if suffix == '.npy' else 12:06d}{suffix}").unlink()
+    gone = [12] if suffix == ".mp4" else list(range(SHARD))
+    assert folder.missing(COUNT) == gone
+    told.clear()
+    assert folder.fill(COUNT, Maker(), told.append) == len(gone)  # the others of the shard are made again for company
+    assert told == ([0, 1, 0, 0] if suffix == ".mp4" else [10, 10, 10, SHARD - 30])
+    assert folder.missing(COUNT) == []
 
 
 def test_videos_of_another_seed_are_not_mixed_in(tmp_path):
