@@ -156,6 +156,15 @@ class _Training:
         if self.done == config.steps:
             return
         print(f"{self.title}: precision {self.precision.reason}", file=sys.stderr, flush=True)
+        for rival in self.objective.rivals:
+            if rival.from_step >= config.steps and self.world.rank == 0:
+                # no error: a short trial of a paper's preset is one
+                print(
+                    f"{self.title}: {rival.name} is never trained and its term is left out: it begins with step "
+                    f"{rival.from_step} and the training has {config.steps}; lower its from_step to have it",
+                    file=sys.stderr,
+                    flush=True,
+                )
         batches = Batches(self._deal, self.objective.prepare, self.done, config.steps, config.prefetch)
         with batches, Progress(self.title, config.steps, "step", done=self.done) as progress:
             asked = time.monotonic()

@@ -14,7 +14,10 @@ from moso.training.world import World
 
 
 class NotFinite(Exception):
-    """A loss or its gradient is infinite or undefined; no weight has been touched."""
+    """A loss or its gradient is infinite or undefined; the weights that this update is for are as they were.
+
+    Those of the step's earlier updates are not: a rival's turn comes after the objective's own module has stepped.
+    """
 
     def __init__(self, loss: float, gradient_norm: float) -> None:
         super().__init__(f"loss {loss}, gradient norm {gradient_norm}")
@@ -54,7 +57,7 @@ class Updates:
             whether any worker was asked to stop.
 
         Raises:
-            NotFinite: before the step. Under fp16 an infinite gradient only leaves the step out.
+            NotFinite: before the optimizer's step. Under fp16 an infinite gradient only leaves the step out.
         """
         scaled = loss if self.world.size == 1 else loss * share
         (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]

@@ -80,6 +80,7 @@ class VQVAEObjective:
         self._world: World = Solo()
         self.quantised_from: int | None = None if config.soft_start.most else 0
         self._outputs: tuple[Tensor, Tensor] | None = None
+        self._codebook_names = model.config.components if model.config.codebook_parts > 1 else ()
 
     # the protocol of moso.training.objective
 
@@ -126,13 +127,17 @@ class VQVAEObjective:
         return total, {name: value.detach() for name, value in figures.items()}
 
     def after_step(self, step: int, world: World) -> dict[str, float]:
-        """The codebook's one update of this step, and the restart of dead entries where it is time."""
+        """The codebook's one update of this step, and the restart of dead entries where it is time.
+
+        Where codebooks are separate, usage, perplexity and dead entries are also given for each (codes_used_scene …):
+        in the whole table one that collapses hides behind the others.
+        """
         if self._outputs is None:
             return {}
         vectors, slots = self._outputs
         self._outputs = None
         quantizer, config = self.model.quantizer, self.config.codebook
-        figures = quantizer.update_(config, world)
+        figures = quantizer.update_(config, world, self._codebook_names)
         due = (
             config.restart_every
             and (step + 1) % config.restart_every == 0
@@ -140,6 +145,8 @@ class VQVAEObjective:
         )
         dead = quantizer.dead(config)
         figures["codes_dead"] = float(len(dead))
+        for name, part in self._named_parts():
+            figures[f"codes_dead_{name}"] = float(((dead >= part.start) & (dead < part.stop)).sum())
         if due and len(dead):
             draws = generator(self.seed, "restart", step)
             for entries, rows in self._codebooks():
@@ -153,7 +160,7 @@ class VQVAEObjective:
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:
         """Reconstruction of the validation clips in dB, also with every frame drawn from the first one's motion
-        (psnr_frozen), and usage of the codebook.
+        (psnr_frozen), and usage of the codebook, where codebooks are separate also of each.
 
         Where psnr_frozen is as high as psnr, the motion tokens carry nothing.
         """
@@ -163,7 +170,8 @@ class VQVAEObjective:
         wanted = evenly(len(clips), self.config.validation_clips)
         sums, used = self._reconstruction(clips, wanted)
         whole, frozen = (sums / len(wanted)).tolist()
-        return {"psnr": whole, "psnr_frozen": frozen, "codes_used": float(int(used.sum()))}
+        by_part = {f"codes_used_{name}": float(used[part].sum()) for name, part in self._named_parts()}
+        return {"psnr": whole, "psnr_frozen": frozen, "codes_used": float(used.sum()), **by_part}
 
     def state(self) -> dict[str, Any]:
         """Where quantisation began; None while the soft start goes on."""
@@ -292,6 +300,10 @@ class VQVAEObjective:
             )
             every = torch.arange(entries.start, entries.stop, device=centres.device)
             model.quantizer.replace_(every, centres, uses * (self.training.batch / count))
+
+    def _named_parts(self) -> Iterable[tuple[str, slice]]:
+        """Component and entries of each codebook; nothing where they share one."""
+        return zip(self._codebook_names, self.model.quantizer.parts, strict=bool(self._codebook_names))
 
     def _codebooks(self) -> list[tuple[slice, slice]]:
         """Of each part of the codebook its entries, and which of a clip's vectors in a step are for them."""

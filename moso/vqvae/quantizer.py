@@ -8,6 +8,7 @@ a matrix product), no decay of unused codes to zero, statistics summed over all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -129,7 +130,7 @@ class Quantizer(nn.Module):
         self.sums.index_add_(0, tokens, vectors.to(self.sums.dtype), alpha=weight)
 
     @torch.no_grad()
-    def update_(self, config: CodebookConfig, world: World) -> dict[str, float]:
+    def update_(self, config: CodebookConfig, world: World, names: Sequence[str] = ()) -> dict[str, float]:
         """The step's one EMA update, from the statistics of all components and workers; empties them.
 
         The released rule averages counts n and sums S and sets e = S / n, smoothed: an unused entry's sum then decays
@@ -140,8 +141,12 @@ class Quantizer(nn.Module):
         equals it without smoothing (the debiasing cancels), and leaves an unused entry (S = n = 0) exactly where it
         is; smoothing only guards the division.
 
+        Args:
+            names: of the parts, where each is to be logged by itself too.
+
         Returns:
-            Figures to log: entries used in this step, and the perplexity of their use.
+            Figures to log: codes_used, entries used in this step, and the perplexity of their use; with `names` also
+            codes_used_<name> and perplexity_<name>.
         """
         counts, sums = world.all_reduce_(self.counts), world.all_reduce_(self.sums)
         rate = 1 - config.decay
@@ -152,9 +157,9 @@ class Quantizer(nn.Module):
         # an entry that was never used has smoothed use 0 where smoothing is off: 0 / 0, masked by its count
         step = rate / self.weight * (sums - counts[:, None] * self.codebook) / smoothed.clamp_min(1e-12)[:, None]
         self.codebook.add_(torch.where(counts[:, None] > 0, step, 0.0))
-        share = counts / counts.sum().clamp_min(1)
-        perplexity = torch.exp(-(share * share.clamp_min(1e-12).log()).sum())
-        figures = {"codes_used": (counts > 0).sum(), "perplexity": perplexity}
+        figures = _usage(counts)
+        for name, part in zip(names, self.parts, strict=bool(names)):
+            figures |= _usage(counts[part], f"_{name}")
         self.counts.zero_()
         self.sums.zero_()
         return {name: float(value) for name, value in figures.items()}
@@ -181,6 +186,13 @@ class Quantizer(nn.Module):
     def _mean_use(self) -> Float[Tensor, " N"]:
         """For each entry the mean of `use` over its part."""
         return torch.cat([self.use[part].mean().expand(len(self.use[part])) for part in self.parts])
+
+
+def _usage(counts: Float[Tensor, " n"], suffix: str = "") -> dict[str, Tensor]:
+    """How many entries were used, and the perplexity of their use."""
+    share = counts / counts.sum().clamp_min(1)
+    perplexity = torch.exp(-(share * share.clamp_min(1e-12).log()).sum())
+    return {f"codes_used{suffix}": (counts > 0).sum(), f"perplexity{suffix}": perplexity}
 
 
 def _smooth(average: Float[Tensor, " n"], smoothing: float) -> Float[Tensor, " n"]:

@@ -132,6 +132,42 @@ def test_a_rival_whose_loss_is_not_finite_stops_the_training_by_name(run, toy, c
         run(objective, config(), work="other")
 
 
+def test_an_update_that_is_not_finite_leaves_its_own_weights_alone_and_a_rivals_comes_after_the_modules(
+    run, toy, config
+):
+    def failing(who):
+        objective, seen = toy.Toy(rival_from=1), []
+        objective.hook = lambda step: seen.append((weights(objective), rival_weights(objective)))
+        loss = who(objective).loss
+
+        def at_step_2(*args):
+            value, figures = loss(*args)
+            return (value / 0 if args[-1] == 2 else value), figures
+
+        who(objective).loss = at_step_2
+        return objective, seen
+
+    objective, seen = failing(lambda o: o)
+    with pytest.raises(NotFiniteError, match="step 2: loss "):
+        run(objective, config(), work="module")
+    assert_equal(weights(objective), seen[2][0])
+    assert_equal(rival_weights(objective), seen[2][1])
+
+    objective, seen = failing(lambda o: o.rivals[0])
+    with pytest.raises(NotFiniteError, match="step 2: loss of rival "):
+        run(objective, config(), work="rival")
+    assert_equal(rival_weights(objective), seen[2][1])
+    assert not torch.equal(objective.module[0].weight, seen[2][0]["0.weight"])
+
+
+@pytest.mark.parametrize(("rival_from", "told"), [(None, 0), (3, 0), (4, 1), (50_000, 1)])
+def test_a_rival_that_would_begin_after_the_last_step_is_told(run, toy, config, capsys, rival_from, told):
+    run(toy.Toy(rival_from=rival_from), config(steps=4))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "never trained" in line]
+    assert len(lines) == told
+    assert all("toy: rival is never trained" in line and f"step {rival_from}" in line for line in lines)
+
+
 def test_a_finished_training_ends_at_once_with_the_same_result(run, toy, config):
     first, second = toy.Toy(), toy.Toy()
     history = run(first, config())

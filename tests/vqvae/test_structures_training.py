@@ -148,3 +148,40 @@ def test_two_workers_follow_one_with_separate_codebooks(build, frames_folder, wo
     pair = [objective() for _ in range(2)]
     for codebook in workers(2).run(lambda world: run(pair[world.rank], world)):
         assert torch.allclose(codebook, alone, atol=1e-4)
+
+
+def test_separate_codebooks_are_watched_one_by_one(build, frames_folder):
+    """Against counts of the tokens: scene's codebook has collapsed, which the whole table's figures would hide."""
+    model = build(codebooks="separate")
+    model.quantizer.codebook[:8] = 1e3
+    model.quantizer.codebook[0] = 0.0
+    objective = _objective(model, frames_folder, codebook=CodebookConfig(restart_every=0))
+    dealt = samples(0, objective.size, 0, 2, Solo())
+    with torch.no_grad():
+        videos = model.videos(objective.prepare(dealt).movedim(-1, 2) / 255)
+        tokens = model.quantize(model.features(videos.scene, videos.object, videos.motion)).found
+    # every position counts alike, drawn or not: no pools are left out
+    counts = torch.bincount(tokens.flatten(), minlength=24).double().view(3, 8)
+    objective.loss(objective.prepare(dealt), dealt, 0)
+    figures = objective.after_step(0, Solo())
+    for name, part in zip(("scene", "object", "motion"), counts, strict=True):
+        share = part[part > 0] / part.sum()
+        assert figures[f"codes_used_{name}"] == len(share)
+        assert figures[f"perplexity_{name}"] == pytest.approx(float((-(share * share.log()).sum()).exp()), rel=1e-4)
+        assert figures[f"codes_dead_{name}"] == 8 - len(share[share * 8 >= 0.02])
+    assert figures["codes_used_scene"] == figures["perplexity_scene"] == 1
+    assert figures["codes_dead_scene"] == 7
+    for name in ("codes_used", "codes_dead"):
+        assert figures[name] == sum(figures[f"{name}_{part}"] for part in ("scene", "object", "motion"))
+    seen = objective.validate(0)
+    assert seen["codes_used_scene"] == 1
+    assert seen["codes_used"] == sum(seen[f"codes_used_{part}"] for part in ("scene", "object", "motion"))
+
+
+@pytest.mark.parametrize("settings", [{}, {"decomposition": "none", "codebooks": "separate"}])
+def test_one_codebook_has_one_set_of_figures(build, frames_folder, settings):
+    objective = _objective(build(**settings), frames_folder)
+    dealt = samples(0, objective.size, 0, 2, Solo())
+    objective.loss(objective.prepare(dealt), dealt, 0)
+    assert set(objective.after_step(0, Solo())) == {"codes_used", "perplexity", "codes_dead"}
+    assert set(objective.validate(0)) == {"psnr", "psnr_frozen", "codes_used"}
