@@ -41,14 +41,23 @@ def command(
     """Decode a token file to videos.
 
     TOKENS is what `moso encode` wrote, or another program in its form; MODEL must have the codebook that it was
-    encoded with. OUTPUT is as for `moso predict`; a .npy holds uint8 (N, frames, H, W, 3).
+    encoded with. OUTPUT is as for `moso predict`, at the file's frames per second where it
+    says them; a .npy holds uint8 (N, frames, H, W, 3).
     """
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
+    from moso.cli.ready import ready
+    from moso.tasks.checks import check_frame_numbers, check_names
     from moso.tasks.token_file import read_tokens
 
+    ready(writing, [str(tokens)])
     content = read_tokens(tokens)
     loaded = load(model, running)
-    with shown("decode", len(content.tokens)) as on_progress:
-        videos = loaded.decode(content, frames, only=only or None, on_progress=on_progress)
-    deliver(writing, videos, videos[:, None], None)
+    tokens_of_clips = loaded.tokens_of(content)
+    if frames is not None:
+        check_frame_numbers("--frames", frames, loaded.clip_frames)
+    if only:
+        check_names("--only", only, loaded.components)
+    with shown("decode", len(tokens_of_clips)) as on_progress:
+        videos = loaded.decode(tokens_of_clips, frames, only=only or None, on_progress=on_progress)
+    deliver(writing, videos, videos[:, None], content.fps)

@@ -58,8 +58,9 @@ def command(
     """Draw the scene, the object and the motion of videos, each alone.
 
     Rows of a picture, from above: the input; scene, object, motion, and object with motion, as the decoder draws them
-    from their tokens alone. With --thresholds: scene, object and motion (around grey) as the preprocessing splits the
-    pixels; no network is used. Several clips are columns, in a .png one below the other.
+    from their tokens alone. The decoder has never seen partial tokens in training: colours of a component alone mean
+    nothing. With --thresholds: scene, object and motion (around grey) as the preprocessing splits the pixels; no
+    network is used, frames may have any size. Several clips are columns, in a .png one below the other.
 
     MODEL and SOURCES are as for `moso predict`; T frames are taken. A .npy holds the parts in the same order, uint8
     (N, parts, T, H, W, 3).
@@ -69,16 +70,22 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
+    from moso.cli.ready import ready
+    from moso.tasks.decompose import check_parts, check_thresholds
 
     if parts and thresholds:
         raise click.UsageError("--parts is for what the decoder draws; --thresholds splits pixels, into all three")
+    ready(writing, sources)
+    if thresholds:
+        check_thresholds(*thresholds)
     loaded = load(model, running)
-    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
-    with shown("decompose", len(clips)) as on_progress:
-        if thresholds:
-            videos = loaded.preprocess(clips, *thresholds)
-            on_progress(len(clips))
-        else:
+    size = (None, None) if thresholds and not reading.resize else (loaded.height, loaded.width)
+    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, *size)
+    if thresholds:
+        videos = loaded.preprocess(clips, *thresholds)
+    else:
+        check_parts(parts or None, loaded.components)
+        with shown("decompose", len(clips)) as on_progress:
             videos = loaded.decompose(clips, parts or None, on_progress=on_progress)
     drawn = np.stack(list(videos.values()), axis=1)
     rows = drawn if writing.bare else np.concatenate([clips[:, None], drawn], axis=1)

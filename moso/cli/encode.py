@@ -32,19 +32,24 @@ def command(model: str, sources: tuple[str, ...], reading: Reading, running: Run
     """Encode videos to a token file that other programs can work on.
 
     MODEL and SOURCES are as for `moso predict`; T frames are taken. OUTPUT is a safetensors file: scene (N, h, w),
-    object (N, h, w) and motion (N, T, h, w), int64, with the digest of the codebook. `moso decode` is the way back.
+    object (N, h, w) and motion (N, T, h, w), int64, with the digest of the codebook and the frames per second of the
+    first source that says them. {} in its name makes a file a clip. `moso decode` is the way back.
     """
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
-    from moso.cli.outputs import shown
+    from moso.cli.outputs import files, shown
+    from moso.cli.ready import ready
     from moso.tasks.token_file import write_tokens
     from moso.video.writing import whole
 
+    ready(writing, sources)
     loaded = load(model, running)
-    clips, _ = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
+    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
     with shown("encode", len(clips)) as on_progress:
         tokens = loaded.encode(clips, on_progress=on_progress)
-    with whole(writing.output) as temporary:
-        write_tokens(temporary, tokens, loaded.vqvae.grids, loaded.codebook_digest, loaded.codebook_size)
-    sizes = (f"{name} {tuple(getattr(tokens, name).shape)}" for name in loaded.components)
-    click.echo(f"{writing.output}: {', '.join(sizes)}")
+    for path, rows in files(writing.output, len(clips)):
+        some = tokens[rows]
+        with whole(path) as temporary:
+            write_tokens(temporary, some, loaded.vqvae.grids, loaded.codebook_digest, loaded.codebook_size, fps)
+        sizes = (f"{name} {tuple(getattr(some, name).shape)}" for name in loaded.components)
+        click.echo(f"{path}: {', '.join(sizes)}")

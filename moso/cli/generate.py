@@ -54,16 +54,19 @@ def command(
 
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
+    from moso.cli.ready import ready
 
     into_folder = not writing.output.suffix
     if into_folder and first:
         raise click.UsageError("--first is for files; a folder is filled from video 0 on")
+    ready(writing, suffix=f".{kind}" if into_folder else "")
     loaded = load(model, running)
     settings = sampling.over(loaded.sampling)
     if into_folder:
         _fill(loaded, count, f".{kind}", settings, sampling.seed, writing)
         return
-    with shown("generate", count, "videos") as on_progress:
+    loaded.generate(count, first=first, seed=sampling.seed, sampling=settings)  # refuses before the bar begins
+    with shown("generate", count, "video") as on_progress:
         drawing = loaded.generate(count, first=first, seed=sampling.seed, sampling=settings, on_progress=on_progress)
         videos = np.concatenate(list(drawing))
     deliver(writing, videos, videos[:, None], None)
@@ -71,6 +74,7 @@ def command(
 
 def _fill(model: Model, count: int, suffix: str, settings: SamplingConfig, seed: int, writing: Writing) -> None:
     from moso.cli.outputs import FPS, shown
+    from moso.cli.words import counted
     from moso.config import to_dict
     from moso.video.folder import VideoFolder
 
@@ -81,6 +85,6 @@ def _fill(model: Model, count: int, suffix: str, settings: SamplingConfig, seed:
     def make(first: int, videos: int) -> Iterator[np.ndarray]:
         return model.generate(videos, first=first, seed=seed, sampling=settings)
 
-    with shown("generate", len(folder.missing(count)), "videos") as on_progress:
+    with shown("generate", len(folder.missing(count)), "video") as on_progress:
         written = folder.fill(count, make, on_progress)
-    click.echo(f"{writing.output}: {written} videos written, {count - written} were there")
+    click.echo(f"{writing.output}: {counted(written, 'video')} written, {count - written} were there")

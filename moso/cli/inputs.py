@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from moso.cli.options import Reading
+from moso.cli.words import counted
 from moso.errors import DataError, MosoError
 from moso.frames.cache import FrameCache
 from moso.frames.resize import resize_frames
@@ -62,29 +63,46 @@ def locate(sources: Sequence[str], reading: Reading) -> list[Source]:
     return [_source(text, reading.cache) for text in sources]
 
 
-def take(sources: Sequence[Source], reading: Reading, count: int, height: int, width: int) -> Taken:
+def take(sources: Sequence[Source], reading: Reading, count: int, height: int | None, width: int | None) -> Taken:
     """`count` frames of every source, from reading.start on; what is longer is cut, and that is said.
+
+    Args:
+        sources: from `locate`.
+        reading: where to begin, and whether to resize.
+        count: frames of a clip.
+        height, width: that the clips must have, or get with reading.resize; None: those of the first source.
 
     Raises:
         MosoError: a source with too few frames, or of another size without --resize; what is expected is said.
     """
-    clips, rates = [], []
+    clips, rates, whose = [], [], "this model's"
     for source in sources:
         frames, fps = source.read(reading.start, count + 1)
         if frames.shape[1] < count:
+            needed = f"{count} {'is' if count == 1 else 'are'} needed"
             from_start = f" from frame {reading.start} on" if reading.start else ""
-            raise MosoError(f"{source.text}: has {frames.shape[1]} frames{from_start}, {count} are needed")
+            raise MosoError(f"{source.text}: has {counted(frames.shape[1], 'frame')}{from_start}, {needed}")
         if frames.shape[1] > count:
             click.echo(f"{source.text}: taking {_span(source.first + reading.start, count)}", err=True)
-        clips.append(fit(source.text, frames[:, :count], height, width, resize=reading.resize))
+        if height is None or width is None:
+            height, width = frames.shape[2:4]
+            whose = f"those of {source.text}"
+        clips.append(fit(source.text, frames[:, :count], height, width, resize=reading.resize, whose=whose))
         rates.append(fps)
     return Taken(np.concatenate(clips), next((fps for fps in rates if fps), None))
 
 
 def fit(
-    name: str, clips: UInt8[np.ndarray, "N T H W 3"], height: int, width: int, *, resize: bool
+    name: str,
+    clips: UInt8[np.ndarray, "N T H W 3"],
+    height: int,
+    width: int,
+    *,
+    resize: bool,
+    whose: str = "this model's",
 ) -> UInt8[np.ndarray, "N T h w 3"]:
-    """The clips at `height` x `width`: as they are, or with `resize` cropped around the centre and scaled.
+    """The clips at `height` x `width`, which `whose` frames have: as they are, or with `resize` cropped around the
+    centre and scaled.
 
     Raises:
         MosoError: another size, and `resize` is off.
@@ -94,7 +112,7 @@ def fit(
         return clips
     if not resize:
         raise MosoError(
-            f"{name}: frames of {found[0]} x {found[1]} pixels (height x width), this model's are {height} x {width}; "
+            f"{name}: frames of {found[0]} x {found[1]} pixels (height x width), {whose} are {height} x {width}; "
             "--resize crops the centre and scales it"
         )
     # The largest window of the model's shape, whole pixels of it.
@@ -130,7 +148,7 @@ def _source(text: str, folder: Path | None) -> Source:
         raise DataError(f"{text}: {several} hold an episode of this name; choose one with --cache")
     frames = holding[0].place(episode_id).frames
     if first >= frames:
-        raise DataError(f"{text}: {episode_id} has {frames} frames, 0 to {frames - 1}")
+        raise DataError(f"{text}: {episode_id} has {counted(frames, 'frame')}, 0 to {frames - 1}")
     return Source(text, holding[0], episode_id, first)
 
 

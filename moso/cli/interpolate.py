@@ -77,11 +77,13 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
+    from moso.cli.ready import ready
     from moso.tasks.checks import check_frame_numbers
     from moso.tasks.interpolate import STEPS
 
     if sparse and tokens_from == "whole_clip":
         raise click.UsageError("--sparse has no whole clip that tokens could be taken from")
+    ready(writing, sources)
     loaded = load(model, running)
     every_second = range(0, loaded.clip_frames, 2)
     numbers = check_frame_numbers("--given", every_second if given is None else given, loaded.clip_frames)
@@ -90,13 +92,14 @@ def command(
     if sparse:
         known, clips = clips, np.zeros((len(clips), loaded.clip_frames, *clips.shape[2:]), dtype=np.uint8)
         clips[:, numbers] = known
+    settings = sampling.over(loaded.sampling, steps=STEPS)
     with shown("interpolate", len(clips)) as on_progress:
         drawn = loaded.interpolate(
             clips,
             numbers,
             tokens_from=tokens_from,
             seed=sampling.seed,
-            sampling=sampling.over(loaded.sampling, steps=STEPS),
+            sampling=settings,
             on_progress=on_progress,
         )
     deliver(writing, drawn, drawn[:, None], fps, given=() if writing.bare else numbers)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def writing(suffixes: Sequence[str] = VIDEO_SUFFIXES, *, bare: str = "", folder:
 
     def checked(context: click.Context, parameter: click.Parameter, output: Path) -> Path:
         if output.suffix.lower() in suffixes or (folder and not output.suffix):
-            if output.is_dir() and output.suffix:
+            if os.path.isdir(output) and output.suffix:  # unlike is_dir, no error where a name is too long
                 raise click.BadParameter(f"{output} is a folder")
             return output
         also = ", or no suffix for a folder" if folder else ""

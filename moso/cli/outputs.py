@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from moso.cli.options import CLIP_NUMBER, Writing
+from moso.cli.words import counted
 from moso.progress import Progress
 from moso.video import write, write_array
 
@@ -22,9 +23,9 @@ FPS = 5.0
 
 
 @contextlib.contextmanager
-def shown(title: str, total: int, unit: str = "clips") -> Iterator[Callable[[int], None]]:
-    """A bar over `total`; what it yields is a task's on_progress."""
-    with Progress(title, total, unit) as progress:
+def shown(title: str, total: int, unit: str = "clip") -> Iterator[Callable[[int], None]]:
+    """A bar over `total`; what it yields is a task's on_progress. What can be refused is checked before it begins."""
+    with Progress(title, total, counted(total, unit).split()[1]) as progress:
         yield lambda amount: progress.advance(amount)
 
 
@@ -48,7 +49,7 @@ def deliver(
         panels_in_rows: a moving picture has a row a panel and a column a clip; a strip has a clip's panels together.
     """
     rate = writing.fps or fps or FPS
-    for path, rows in _files(writing.output, len(array)):
+    for path, rows in files(writing.output, len(array)):
         if path.suffix.lower() == ".npy":
             write_array(path, array[rows] if CLIP_NUMBER not in writing.output.name else array[rows][0])
             written = f"uint8 {np.load(path, mmap_mode='r', allow_pickle=False).shape}"
@@ -60,11 +61,12 @@ def deliver(
             clips = shown_panels.reshape(high * wide, *panels.shape[2:])
             notes = write(path, clips, rate, columns=columns, given=given)
             count = rows.stop - rows.start
-            written = ", ".join([f"{panels.shape[2]} frames of {count} clip{'s' if count > 1 else ''}", *notes])
+            written = ", ".join([f"{counted(panels.shape[2], 'frame')} of {counted(count, 'clip')}", *notes])
         click.echo(f"{path}: {written}")
 
 
-def _files(output: Path, clips: int) -> Iterator[tuple[Path, slice]]:
+def files(output: Path, clips: int) -> Iterator[tuple[Path, slice]]:
+    """The files of an output and the clips of each: one a clip where its name holds `{}`."""
     if CLIP_NUMBER not in output.name:
         yield output, slice(0, clips)
         return

@@ -60,15 +60,18 @@ def command(
     from moso.cli.given import given_frames, show_continued
     from moso.cli.models import load
     from moso.cli.outputs import shown
+    from moso.cli.ready import ready
 
+    ready(writing, sources)
     loaded = load(model, running)
     taken = given_frames(sources, reading, loaded)
+    settings = sampling.over(loaded.sampling)
     with shown("predict", len(taken.clips)) as on_progress:
         predicted = loaded.predict(
             taken.clips,
             seed=sampling.seed,
             samples=samples,
-            sampling=sampling.over(loaded.sampling),
+            sampling=settings,
             on_progress=on_progress,
         )
     show_continued(writing, taken, predicted)

@@ -40,8 +40,11 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
+    from moso.cli.ready import ready
+    from moso.tasks.recombine import check_counts, check_sources
 
     named = {"scene": scene, "object": object_, "motion": motion}
+    ready(writing, [source for source in named.values() if source is not None])
     loaded = load(model, running)
     missing = [f"--{name}" for name in loaded.components if named[name] is None]
     if missing:
@@ -52,7 +55,9 @@ def command(
             taken = take(locate([source], reading), reading, loaded.clip_frames, loaded.height, loaded.width)
             clips[name] = taken.clips
             rates.append(taken.fps)
-    with shown("recombine", len(clips["motion"])) as on_progress:
+    check_sources({name: clips.get(name) for name in named}, loaded.components)
+    count = check_counts(clips)
+    with shown("recombine", count) as on_progress:
         new = loaded.recombine(**clips, on_progress=on_progress)
     panels = new[:, None] if writing.bare else np.stack([*clips.values(), new], axis=1)
     deliver(writing, new, panels, next((fps for fps in rates if fps), None))

@@ -68,9 +68,12 @@ def command(
     from moso.cli.given import given_frames, show_continued
     from moso.cli.models import load
     from moso.cli.outputs import shown
+    from moso.cli.ready import ready
 
+    ready(writing, sources)
     loaded = load(model, running)
     taken = given_frames(sources, reading, loaded)
+    settings = sampling.over(loaded.sampling)
     with shown("rollout", len(taken.clips)) as on_progress:
         predicted = loaded.rollout(
             taken.clips,
@@ -78,7 +81,7 @@ def command(
             carry=carry,
             fade=fade,
             seed=sampling.seed,
-            sampling=sampling.over(loaded.sampling),
+            sampling=settings,
             on_progress=on_progress,
         )
     show_continued(writing, taken, predicted)

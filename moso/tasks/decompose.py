@@ -36,6 +36,16 @@ def check_parts(parts: Sequence[str] | None, components: Sequence[str]) -> list[
     return wanted
 
 
+def check_thresholds(low: float, high: float) -> None:
+    """Nothing when a change can lie between the thresholds.
+
+    Raises:
+        InputError: none can.
+    """
+    if not 0 <= low <= high:
+        raise InputError(f"thresholds: expected 0 <= low <= high, got low = {low} and high = {high}")
+
+
 def decompose(
     networks: Networks, frames: UInt8[np.ndarray, "N T H W 3"], parts: Sequence[str]
 ) -> dict[str, UInt8[np.ndarray, "N T H W 3"]]:
@@ -54,8 +64,7 @@ def preprocess(
     Raises:
         InputError: thresholds that no change could lie between.
     """
-    if not 0 <= low <= high:
-        raise InputError(f"thresholds: expected 0 <= low <= high, got low = {low} and high = {high}")
+    check_thresholds(low, high)
     split = split_pixels(to_float(torch.from_numpy(np.ascontiguousarray(frames))), low, high)
     videos = {"scene": split.scene, "object": split.object, "motion": (split.motion + 1) / 2}
     return {part: to_uint8(video).numpy() for part, video in videos.items()}

@@ -293,7 +293,7 @@ class Model(Networks):
             InputError: tokens of other grids or outside the codebook, no such frame, or no such component.
             MismatchError: a file with tokens of another codebook.
         """
-        clips = self._tokens_of(tokens)
+        clips = self.tokens_of(tokens)
         wanted = checks.check_frame_numbers(
             "frames", range(self.clip_frames) if frames is None else frames, self.clip_frames
         )
@@ -322,6 +322,28 @@ class Model(Networks):
             on_progress,
         )
 
+    def tokens_of(self, tokens: ClipTokens | TokenFile) -> ClipTokens:
+        """The tokens themselves, when this model can decode them.
+
+        Raises:
+            InputError: tokens of other grids or outside the codebook.
+            MismatchError: a file with tokens of another codebook.
+        """
+        if isinstance(tokens, TokenFile):
+            if tokens.codebook_digest != self.codebook_digest:
+                raise MismatchError(
+                    f"tokens of codebook {tokens.codebook_digest[:12]}, this model's is {self.codebook_digest[:12]}: "
+                    "decode them with the model that encoded them"
+                )
+            if tokens.codebook_size != self.codebook_size:
+                raise MismatchError(
+                    f"the token file's metadata say codebook_size = {tokens.codebook_size}, this model's codebook, of "
+                    f"the same digest, has {self.codebook_size} entries"
+                )
+            tokens = tokens.tokens
+        checks.check_tokens(tokens, self.vqvae.grids, self.codebook_size)
+        return tokens
+
     def _check(self, frames: Any, name: str = "frames", count: int | None = None) -> None:
         expected = self.clip_frames if count is None else count
         checks.check_frames(frames, frames_expected=expected, height=self.height, width=self.width, name=name)
@@ -331,17 +353,6 @@ class Model(Networks):
             raise InputError("frames: expected none, this model takes no given frames; ask it to generate")
         self._check(frames, count=self.given_frames)
         return seeds_of(seed, len(frames))
-
-    def _tokens_of(self, tokens: ClipTokens | TokenFile) -> ClipTokens:
-        if isinstance(tokens, TokenFile):
-            if tokens.codebook_digest != self.codebook_digest:
-                raise MismatchError(
-                    f"tokens of codebook {tokens.codebook_digest[:12]}, this model's is {self.codebook_digest[:12]}: "
-                    "decode them with the model that encoded them"
-                )
-            tokens = tokens.tokens
-        checks.check_tokens(tokens, self.vqvae.grids, self.codebook_size)
-        return tokens
 
     def _videos(
         self, numbers: range, seed: int, sampling: SamplingConfig, on_progress: OnProgress | None

@@ -1,7 +1,8 @@
 """Token files: the tokens of clips in one safetensors file, for other programs to work on. Nothing is pickled.
 
 Tensors scene (N, h, w), object (N, h, w), motion (N, T, h, w), int64; metadata: format and version, the codebook's size
-and digest. A component without tokens is left out. Any program that reads safetensors reads it.
+and digest, and frames per second where they are known. A component without tokens is left out. Any program that reads
+safetensors reads it.
 
 Legend: N clips, T frames, h w token grid.
 """
@@ -9,8 +10,10 @@ Legend: N clips, T frames, h w token grid.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +21,11 @@ from safetensors.torch import save_file
 
 from moso.config import build, to_dict
 from moso.errors import ConfigError, FormatError
-from moso.tasks.checks import check_tokens
+from moso.tasks.checks import check_tokens, describe
 from moso.tokens.clip_tokens import COMPONENTS, ClipTokens, TokenGrids
 
 FORMAT, VERSION = "moso.token_file", 1
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,24 @@ class TokenFile:
         grids: their sizes.
         codebook_digest: of the codebook that they are indices of.
         codebook_size: its number of entries.
+        fps: frames per second of the clips, None where it is not known.
     """
 
     tokens: ClipTokens
     grids: TokenGrids
     codebook_digest: str
     codebook_size: int
+    fps: float | None = None
 
 
-def write_tokens(path: Path, tokens: ClipTokens, grids: TokenGrids, codebook_digest: str, codebook_size: int) -> None:
+def write_tokens(
+    path: Path,
+    tokens: ClipTokens,
+    grids: TokenGrids,
+    codebook_digest: str,
+    codebook_size: int,
+    fps: float | None = None,
+) -> None:
     """Write a token file; inverse of `read_tokens`.
 
     Raises:
@@ -55,7 +68,7 @@ def write_tokens(path: Path, tokens: ClipTokens, grids: TokenGrids, codebook_dig
         "grids": json.dumps(to_dict(grids)),
         "codebook_digest": codebook_digest,
         "codebook_size": str(codebook_size),
-    }
+    } | ({} if fps is None else {"fps": repr(float(fps))})
     save_file({name: part for name, part in parts.items() if part.numel()}, path, metadata)
 
 
@@ -74,9 +87,16 @@ def read_tokens(path: Path) -> TokenFile:
         raise FormatError(f"{path}: is no token file (its metadata name the format {metadata.get('format')!r})")
     if metadata.get("version") != str(VERSION):
         raise FormatError(f"{path}: version {metadata.get('version')} of {FORMAT}, this code reads version {VERSION}")
+    if lacking := [name for name in ("grids", "codebook_size", "codebook_digest") if name not in metadata]:
+        raise FormatError(f"{path}: its metadata lack {', '.join(lacking)}")
+    size, fps = _number(path, metadata, "codebook_size", int), None
+    if "fps" in metadata:
+        fps = _number(path, metadata, "fps", float)
+    for name, part in parts.items():
+        if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool or not part.ndim:
+            raise FormatError(f"{path}: {name} holds {describe(part)}, expected grids of whole numbers (int64)")
     try:
-        grids, size = build(TokenGrids, json.loads(metadata["grids"])), int(metadata["codebook_size"])
-        digest = metadata["codebook_digest"]
+        grids, digest = build(TokenGrids, json.loads(metadata["grids"])), metadata["codebook_digest"]
         if missing := [name for name in grids.components if name not in parts]:
             raise FormatError(f"{path}: no tokens of {', '.join(missing)} in it")
         if len({len(part) for part in parts.values()}) > 1:
@@ -86,4 +106,16 @@ def read_tokens(path: Path) -> TokenFile:
         check_tokens(tokens, grids, size)
     except (KeyError, ValueError, ConfigError) as error:
         raise FormatError(f"{path}: contradicts itself: {error}") from None
-    return TokenFile(tokens, grids, digest, size)
+    return TokenFile(tokens, grids, digest, size, fps)
+
+
+def _number(path: Path, metadata: dict[str, str], name: str, kind: type[Number]) -> Number:
+    """The number above 0 that the metadata call `name`."""
+    try:
+        number = kind(metadata[name])
+    except ValueError:
+        number = kind(0)
+    if not (number > 0 and math.isfinite(number)):
+        kinds = "a whole number" if kind is int else "a finite number"
+        raise FormatError(f"{path}: its metadata say {name} = {metadata[name]!r}, expected {kinds} above 0")
+    return number

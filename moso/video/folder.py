@@ -38,7 +38,7 @@ class VideoFolder:
 
     Raises:
         ConfigError: another suffix.
-        DataError: files lie there that no VideoFolder wrote.
+        DataError: files lie there that no VideoFolder wrote, or the file system refuses the folder.
         MismatchError: the folder holds videos made otherwise; the first difference is named.
     """
 
@@ -53,8 +53,11 @@ class VideoFolder:
             return
         if folder.is_dir() and any(folder.iterdir()):
             raise DataError(f"{folder}: holds files and no {FILE}; give an empty or a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, record)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
     def missing(self, count: int) -> list[int]:
         """The numbers of the videos below `count` that are not there."""

@@ -70,9 +70,9 @@ def test_too_few_frames_say_how_many_there_are_and_are_needed(moso, project, com
     np.save("short.npy", np.zeros((1, 16, 16, 3), dtype=np.uint8))
     output = "a.safetensors" if command == "encode" else "a.npy"
     line = moso(command, MODEL, "short.npy", "--output", output).refusal
-    assert f"short.npy: has 1 frames, {needed} are needed" in line
+    assert f"short.npy: has 1 frame, {needed} are needed" in line
     line = moso(command, MODEL, "seed_200001@00004", "--start", "5", "--output", output).refusal
-    assert f"has 1 frames from frame 5 on, {needed} are needed" in line
+    assert f"has 1 frame from frame 5 on, {needed} are needed" in line
     assert not (project / output).exists()
 
 

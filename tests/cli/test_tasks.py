@@ -204,6 +204,17 @@ def test_thresholds_give_the_preprocessings_split(moso, project, episodes):
     np.testing.assert_array_equal(object_.any(axis=-1), expected)
 
 
+def test_thresholds_take_frames_of_any_one_size(moso, project):
+    np.save("large.npy", np.full((2, T, 20, 30, 3), 7, dtype=np.uint8))
+    ok(moso("decompose", MODEL, "large.npy", "--thresholds", "0.1", "0.9", "--output", "a.npy"))
+    assert np.load("a.npy").shape == (2, 3, T, 20, 30, 3)
+    sources = ("large.npy", "seed_200001")
+    line = moso("decompose", MODEL, *sources, "--thresholds", "0.1", "0.9", "--output", "b.npy").refusal
+    assert "seed_200001: frames of 16 x 16 pixels (height x width), those of large.npy are 20 x 30" in line
+    ok(moso("decompose", MODEL, *sources, "--resize", "--thresholds", "0.1", "0.9", "--output", "b.npy"))
+    assert np.load("b.npy").shape == (3, 3, T, SIZE, SIZE, 3)
+
+
 def test_reconstruct_is_written_without_a_margin(moso, model, episodes):
     clip = episodes[2][None, :T]
     ok(moso("reconstruct", MODEL, "seed_200002", "--output", "a.npy"))
@@ -223,6 +234,26 @@ def test_encode_and_decode_are_reconstruction_in_two_halves(moso, model, project
     np.testing.assert_array_equal(np.load("b.npy"), model.decompose(clips, ["motion"])["motion"][:, 2:3])
     other = moso("decode", "models/unconditional", "sub/two.safetensors", "--output", "c.npy")
     assert "codebook" in other.refusal
+
+
+def test_encode_writes_a_file_a_clip_where_the_name_says_so(moso, model, episodes):
+    ok(moso("encode", MODEL, "seed_200001", "seed_200002", "--output", "two_{}.safetensors"))
+    assert not Path("two_{}.safetensors").exists()
+    for number in range(2):
+        ok(moso("decode", MODEL, f"two_{number:04d}.safetensors", "--output", "a.npy"))
+        np.testing.assert_array_equal(np.load("a.npy"), model.reconstruct(episodes[number + 1][None, :T]))
+
+
+def test_decode_plays_as_fast_as_what_was_encoded(moso, project):
+    ok(moso("encode", MODEL, "seed_200001", "--output", "a.safetensors"))
+    ok(moso("decode", MODEL, "a.safetensors", "--output", "a.mp4"))
+    assert read_file("a.mp4").fps == 8  # the data set's
+    ok(moso("decode", MODEL, "a.safetensors", "--fps", "12", "--output", "a.mp4"))
+    assert read_file("a.mp4").fps == 12
+    np.save("still.npy", np.zeros((T, SIZE, SIZE, 3), dtype=np.uint8))
+    ok(moso("encode", MODEL, "still.npy", "--output", "b.safetensors"))
+    ok(moso("decode", MODEL, "b.safetensors", "--output", "b.mp4"))
+    assert read_file("b.mp4").fps == 5
 
 
 def test_a_video_an_array_and_images_are_resized_alike(moso, model, project):

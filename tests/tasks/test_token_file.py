@@ -43,6 +43,20 @@ def test_other_codebooks_tokens_are_refused(model, other_folder, clips, tmp_path
         Model.load(other_folder, "cpu").decode(read_tokens(path))
 
 
+def test_a_codebook_size_that_is_not_the_models_is_refused(model, clips, tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tokens(path, model.encode(clips), model.vqvae.grids, model.codebook_digest, 64)
+    with pytest.raises(MismatchError, match=r"codebook_size = 64, .* has 32 entries"):
+        model.decode(read_tokens(path))
+
+
+def test_frames_per_second_come_back_and_need_not_be_there(model, clips, tmp_path):
+    tokens, path = model.encode(clips), tmp_path / "a.safetensors"
+    assert read_tokens(write(path, model, tokens)).fps is None
+    write_tokens(path, tokens, model.vqvae.grids, model.codebook_digest, model.codebook_size, 30000 / 1001)
+    assert read_tokens(path).fps == 30000 / 1001
+
+
 def test_absent_components_have_no_tensor(made, clips, tmp_path):
     model = made("content", vqvae={"decomposition": "motion_content"})
     path = write(tmp_path / "a.safetensors", model, model.encode(clips))
@@ -78,6 +92,14 @@ def test_files_that_are_none_or_contradict_themselves_are_refused_by_name(model,
     refused("no tokens of object in it", {name: parts[name] for name in ("scene", "motion")})
     refused("no tokens of motion in it", {name: parts[name] for name in ("scene", "object")})
     refused("its components hold different numbers of clips", {**parts, "motion": parts["motion"][:2]})
+    refused("scene holds float32 .*, expected grids of whole numbers", {**parts, "scene": parts["scene"].float()})
+    refused("motion holds bool", {**parts, "motion": parts["motion"] > 0})
+    refused("its metadata say codebook_size = 'many', expected a whole number above 0", codebook_size="many")
+    refused("its metadata say codebook_size = '-3'", codebook_size="-3")
+    refused("its metadata say fps = 'nan', expected a finite number above 0", fps="nan")
+    save_file(parts, path, {name: text for name, text in metadata.items() if name != "codebook_size"})
+    with pytest.raises(FormatError, match="its metadata lack codebook_size"):
+        read_tokens(path)
     path.write_bytes(b"no safetensors at all")
     with pytest.raises(FormatError, match="is no token file"):
         read_tokens(path)
