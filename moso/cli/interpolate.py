@@ -69,7 +69,9 @@ def command(
     """Draw the frames between given ones.
 
     Takes T frames of every source (T: a clip of the model's) and draws those that are not given anew, in 16 steps
-    where --steps says nothing else; given frames are as their tokens tell them. MODEL, SOURCES and OUTPUT are as for
+    where --steps says nothing else; given frames are as their tokens tell them. Tokens are taken
+    from the given frames alone, so that long gaps blur given frames too; with --tokens-from whole_clip (the paper's)
+    they also see the missing frames. MODEL, SOURCES and OUTPUT are as for
     `moso predict`; a .npy holds whole clips, uint8 (N, T, H, W, 3).
     """
     import numpy as np

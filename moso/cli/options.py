@@ -55,6 +55,7 @@ class Sampling:
     temperature: float | None
     top_k: int | None
     schedule: str | None
+    confidence_noise: float | None
     scene_object: str | None = None
 
     def over(self, own: SamplingConfig, *, steps: int | None = None) -> SamplingConfig:
@@ -71,6 +72,7 @@ class Sampling:
             temperature=self.temperature,
             top_k=self.top_k,
             schedule=self.schedule,
+            confidence_noise=self.confidence_noise,
             scene_object=self.scene_object,
         )
 
@@ -137,6 +139,12 @@ _of_all_tokens = (
     ),
     click.option("--top-k", type=click.IntRange(min=0), help="Draw among the k likeliest tokens; 0: among all."),
     click.option("--schedule", type=click.Choice(get_args(Schedule)), help="Of the masked share of motion tokens."),
+    click.option(
+        "--confidence-noise",
+        type=click.FloatRange(min=0),
+        help="Factor of the noise that decides which motion tokens stay; "
+        "with --temperature 0 and --scene-object argmax, 0 makes the result independent of the seed.",
+    ),
 )
 motion_sampling = _gathered("sampling", Sampling, *_of_all_tokens)
 """Where scene and object tokens are given and motion tokens alone are drawn."""

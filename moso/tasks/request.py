@@ -27,7 +27,7 @@ from moso.transformer.config import SamplingConfig
 from moso.vqvae.decompose import HIGH, LOW
 
 SAMPLED = ("predict", "rollout", "generate", "interpolate")
-SETTINGS = ("steps", "temperature", "top_k", "schedule", "scene_object")
+SETTINGS = ("steps", "temperature", "top_k", "schedule", "scene_object", "confidence_noise")
 """Those that replace the model's own sampling settings; see moso.tasks.settings."""
 TASKS = (*SAMPLED, "recombine", "decompose", "preprocess", "reconstruct", "encode", "decode")
 
@@ -62,6 +62,7 @@ PARAMETERS: dict[str, Parameter] = {
     "top_k": Parameter(int, SAMPLED),
     "schedule": Parameter(str, SAMPLED),
     "scene_object": Parameter(str, ("predict", "rollout", "generate")),
+    "confidence_noise": Parameter(float, SAMPLED),
     "samples": Parameter(int, ("predict",)),
     "length": Parameter(int, ("rollout",)),
     "carry": Parameter(str, ("rollout",), "tokens"),

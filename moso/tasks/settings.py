@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, get_args
 
 from moso.choices import SceneObject, Schedule
@@ -19,6 +20,7 @@ def settings_over(
     top_k: int | None = None,
     schedule: str | None = None,
     scene_object: str | None = None,
+    confidence_noise: float | None = None,
 ) -> SamplingConfig:
     """`own` with what is named in its place; None names nothing.
 
@@ -30,6 +32,8 @@ def settings_over(
         top_k: draw among the k likeliest; 0: among all.
         schedule: see moso.choices.
         scene_object: see moso.choices.
+        confidence_noise: factor of the noise that decides which motion tokens stay. With temperature 0 and scene_object
+            "argmax", 0 makes the result independent of the seed.
 
     Raises:
         InputError: a value that breaks a rule of SamplingConfig.
@@ -39,6 +43,8 @@ def settings_over(
             check_choice(name, word, get_args(known))
     if temperature is not None and not temperature >= 0:
         raise InputError(f"temperature: expected a number from 0, got {temperature}")
+    if confidence_noise is not None and not (confidence_noise >= 0 and math.isfinite(confidence_noise)):
+        raise InputError(f"confidence_noise: expected a finite number from 0, got {confidence_noise}")
     named: dict[str, Any] = {
         "steps": steps,
         "motion_temperature": temperature,
@@ -46,6 +52,7 @@ def settings_over(
         "top_k": top_k,
         "schedule": schedule,
         "scene_object": scene_object,
+        "confidence_noise": confidence_noise,
     }
     try:
         return dataclasses.replace(own, **{name: value for name, value in named.items() if value is not None})

@@ -60,6 +60,8 @@ def test_sampling_options_reach_the_model(moso, model, given):
         {"temperature": 2.0, "scene_object": "argmax", "top_k": 5, "schedule": "square", "seed": 3},
         {"task": "rollout", "length": 5, "temperature": 0.5, "fade": False},
         {"task": "interpolate", "temperature": 0.5},
+        {"task": "interpolate", "confidence_noise": 0.5},
+        {"temperature": 0.0, "scene_object": "argmax", "confidence_noise": 0.0, "seed": 3},
     ],
 )
 def test_the_registered_model_gives_the_same_for_the_same_settings(moso, model, episodes, asked):

@@ -44,6 +44,19 @@ def test_temperature_zero_leaves_the_likeliest_scene_and_object_tokens(model, cl
     np.testing.assert_array_equal(one, answer(model, clips[:, :K], certain | {"scene_object": "argmax"}))
 
 
+def test_without_temperature_and_confidence_noise_the_seed_changes_nothing(model, clips):
+    # Weights as first drawn give the same tokens in whatever order they are kept; these do not.
+    with torch.no_grad():
+        for weights in model.transformer.parameters():
+            weights.copy_(0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(weights.numel())))
+    certain = {"temperature": 0.0, "scene_object": "argmax", "steps": 8, "confidence_noise": 0.0}
+    one = answer(model, clips[:, :K], certain)
+    for seed in (1, 2, 3):
+        np.testing.assert_array_equal(answer(model, clips[:, :K], certain | {"seed": seed}), one)
+    noisy = [answer(model, clips[:, :K], certain | {"seed": seed, "confidence_noise": 3.0}) for seed in (1, 2, 3)]
+    assert any(not np.array_equal(noisy[0], other) for other in noisy[1:])
+
+
 def test_rollout(model, clips):
     given, asked = clips[:, :K], {"task": "rollout", "length": 5, "carry": "frames", "fade": False, "seed": 3}
     expected = model.rollout(given, 5, carry="frames", fade=False, seed=3)
@@ -128,6 +141,8 @@ def test_unknown_task_names_the_known_ones(model, clips):
         ({"steps": 0}, "steps = 0: must be at least 1"),
         ({"schedule": "cubic"}, "schedule: expected one of cosine, linear, square, got 'cubic'"),
         ({"temperature": -1.0}, "temperature: expected a number from 0, got -1.0"),
+        ({"confidence_noise": -1.0}, "confidence_noise: expected a finite number from 0, got -1.0"),
+        ({"confidence_noise": float("nan")}, "confidence_noise: expected a finite number from 0, got nan"),
         ({"scene_object": "max"}, "scene_object: expected one of sample, argmax, got 'max'"),
         ({"task": "interpolate", "scene_object": "argmax"}, "scene_object: task 'interpolate' does not read it"),
         ({"sped": 1}, "parameter: expected one of task, seed, "),

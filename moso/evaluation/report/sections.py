@@ -113,7 +113,8 @@ def clips_section(e: Evaluation) -> Markup:
             f"{len(e.films)} of {e.protocol.clips} clips, spread evenly by rank from the best prediction (by PSNR) to "
             "the worst: not a selection of good ones. An ochre outline marks the given frames. ",
             alone,
-            " are what the decoder draws of the true clip from one component's codes, the other two being zeros.",
+            " are what the decoder draws of the true clip from one component's codes, the other two being zeros; "
+            "it never saw such partial codes in training, so their colours mean nothing.",
         )
         + tag(
             "div",
