@@ -54,7 +54,8 @@ def check_frames(
     if frames_expected is None and frames.shape[1] < 1:
         raise InputError(f"{name}: {given}, whose clips hold no frame")
     if frames_expected is not None and frames.shape[1] != frames_expected:
-        raise InputError(f"{name}: {given}; this model takes {frames_expected} frames here, not {frames.shape[1]}")
+        some = f"{frames_expected} frame{'' if frames_expected == 1 else 's'}"
+        raise InputError(f"{name}: {given}; this model takes {some} here, not {frames.shape[1]}")
     if frames.shape[2:4] != (height or frames.shape[2], width or frames.shape[3]):
         raise InputError(f"{name}: {given}; this model's frames are {height} x {width} pixels, resize them first")
     return frames
@@ -90,7 +91,7 @@ def seeds_of(seed: object, clips: int) -> list[int]:
     else:
         raise InputError(f"seed: expected a whole number, or one a clip, got {seed!r}")
     if len(seeds) != clips:
-        raise InputError(f"seed: expected {clips} seeds, one a clip, got {len(seeds)}")
+        raise InputError(f"seed: expected {clips} seed{'' if clips == 1 else 's'}, one a clip, got {len(seeds)}")
     if min(seeds) < 0:
         raise InputError(f"seed: expected numbers from 0, got {min(seeds)}")
     return seeds

@@ -148,7 +148,7 @@ class Model(Networks):
         """
         if not self.transformer.unconditional:
             raise MosoError(
-                f"generate: this model was trained to continue {self.given_frames} given frames only; train one with "
+                f"generate: this model was trained to continue given frames ({self.given_frames}) only; train one with "
                 "train_transformer.loss.unconditional_share above 0, or with given_frames = 0"
             )
         numbers = range(checks.check_count("first", first, least=0), first + checks.check_count("count", count))

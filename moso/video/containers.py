@@ -104,7 +104,7 @@ def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
     decoded = 0
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise DataError(f"{path}: damaged or cut off after {decoded} frames")
+            raise DataError(f"{path}: damaged or cut off after {decoded} frame{'' if decoded == 1 else 's'}")
         for frame in packet.decode():
             if frame.is_corrupt:
                 raise DataError(f"{path}: frame {decoded} is damaged")
