@@ -46,7 +46,7 @@ def command(
     """
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
     from moso.tasks.checks import check_frame_numbers, check_names
     from moso.tasks.token_file import read_tokens
 
@@ -54,6 +54,7 @@ def command(
     content = read_tokens(tokens)
     loaded = load(model, running)
     tokens_of_clips = loaded.tokens_of(content)
+    ready_rate(writing, content.fps)
     if frames is not None:
         check_frame_numbers("--frames", frames, loaded.clip_frames)
     if only:

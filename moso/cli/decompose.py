@@ -70,7 +70,7 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
     from moso.tasks.decompose import check_parts, check_thresholds
 
     if parts and thresholds:
@@ -81,6 +81,7 @@ def command(
     loaded = load(model, running)
     size = (None, None) if thresholds and not reading.resize else (loaded.height, loaded.width)
     clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, *size)
+    ready_rate(writing, fps)
     if thresholds:
         videos = loaded.preprocess(clips, *thresholds)
     else:

@@ -79,7 +79,7 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
     from moso.tasks.checks import check_frame_numbers
     from moso.tasks.interpolate import STEPS
 
@@ -91,6 +91,7 @@ def command(
     numbers = check_frame_numbers("--given", every_second if given is None else given, loaded.clip_frames)
     needed = len(numbers) if sparse else loaded.clip_frames
     clips, fps = take(locate(sources, reading), reading, needed, loaded.height, loaded.width)
+    ready_rate(writing, fps)
     if sparse:
         known, clips = clips, np.zeros((len(clips), loaded.clip_frames, *clips.shape[2:]), dtype=np.uint8)
         clips[:, numbers] = known

@@ -60,11 +60,12 @@ def command(
     from moso.cli.given import given_frames, show_continued
     from moso.cli.models import load
     from moso.cli.outputs import shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
 
     ready(writing, sources)
     loaded = load(model, running)
     taken = given_frames(sources, reading, loaded)
+    ready_rate(writing, taken.fps)
     settings = sampling.over(loaded.sampling)
     with shown("predict", len(taken.clips)) as on_progress:
         predicted = loaded.predict(

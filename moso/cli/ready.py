@@ -41,6 +41,16 @@ def ready(writing: Writing, sources: Sequence[str] = (), *, suffix: str = "") ->
         _try(output, ".partial", output)
 
 
+def ready_rate(writing: Writing, fps: float | None) -> None:
+    """Nothing when the output can be as fast as its source, or --fps says another speed.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if writing.fps is None and fps:
+        check_fps(writing.output.suffix.lower(), fps)
+
+
 def _replaced(output: Path) -> list[Path]:
     """The files there that `output` would replace."""
     if CLIP_NUMBER not in output.name:

@@ -40,7 +40,7 @@ def command(
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
     from moso.tasks.recombine import check_counts, check_sources
 
     named = {"scene": scene, "object": object_, "motion": motion}
@@ -57,7 +57,9 @@ def command(
             rates.append(taken.fps)
     check_sources({name: clips.get(name) for name in named}, loaded.components)
     count = check_counts(clips)
+    fps = next((rate for rate in rates if rate), None)
+    ready_rate(writing, fps)
     with shown("recombine", count) as on_progress:
         new = loaded.recombine(**clips, on_progress=on_progress)
     panels = new[:, None] if writing.bare else np.stack([*clips.values(), new], axis=1)
-    deliver(writing, new, panels, next((fps for fps in rates if fps), None))
+    deliver(writing, new, panels, fps)

@@ -36,11 +36,12 @@ def command(model: str, sources: tuple[str, ...], reading: Reading, running: Run
     from moso.cli.inputs import locate, take
     from moso.cli.models import load
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready
+    from moso.cli.ready import ready, ready_rate
 
     ready(writing, sources)
     loaded = load(model, running)
     clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
+    ready_rate(writing, fps)
     with shown("reconstruct", len(clips)) as on_progress:
         seen = loaded.reconstruct(clips, on_progress=on_progress)
     deliver(writing, seen, seen[:, None], fps)

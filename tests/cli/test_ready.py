@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from moso.cli import models
+from moso.frames.cache import FrameCacheWriter
 
 MODEL = "models/sim_push"
 TAKING_SOURCES = [
@@ -119,6 +120,18 @@ def test_what_is_refused_shows_no_bar(moso, project, words):
     assert done.refusal
     assert "interrupted" not in done.err
     assert f"{words[0]}: 1" not in done.err
+
+
+@pytest.mark.parametrize("words", TAKING_SOURCES)
+def test_a_source_too_fast_for_the_format_is_refused_before_the_bar(moso, project, words):
+    with FrameCacheWriter(project / "data" / "fast" / "frames", height=16, width=16, fps=2000.0) as cache:
+        cache.add("seed_9", "test", np.zeros((10, 16, 16, 3), dtype=np.uint8))
+    command, *options = words
+    done = moso(command, MODEL, "seed_9", *options, "--output", "a.mp4")
+    assert "fps = 2000.0" in done.refusal
+    assert "interrupted" not in done.err
+    assert f"{command}: 1 clip" not in done.err
+    assert moso(command, MODEL, "seed_9", *options, "--fps", "20", "--output", "a.mp4").code == 0
 
 
 def test_one_is_no_plural(moso, project):
