@@ -88,6 +88,7 @@ def owner(name: str) -> tuple[Any, Any]:
         thing: Any = module
         for part in parts[count:]:
             declared = dataclasses.is_dataclass(thing) and part in {f.name for f in dataclasses.fields(thing)}
+            declared = declared or part in getattr(thing, "_fields", ())  # of a NamedTuple
             if declared or (inspect.isclass(thing) and part in thing.__annotations__ and not hasattr(thing, part)):
                 return module, None
             thing = getattr(thing, part)
