@@ -7,22 +7,16 @@ is the published one, whoever put it there. They lie in `folder()`: the one that
 
 from __future__ import annotations
 
-import hashlib
 import os
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from moso.download import DownloadError, OnProgress, download
 from moso.errors import ConfigError, MosoError
 from moso.provenance import digest_file
 
 VARIABLE = "MOSO_WEIGHTS"
 """Environment variable that names another folder."""
-BLOCK = 1 << 20
-TIMEOUT_S = 60
 
 
 class WeightsError(MosoError):
@@ -139,14 +133,11 @@ def is_verified(name: str) -> bool | None:
     return digest_file(path) == known(name).sha256 if path.is_file() else None
 
 
-def fetch(name: str, on_progress: Callable[[int, int | None], None] | None = None) -> Path:
+def fetch(name: str, on_progress: OnProgress | None = None) -> Path:
     """Download a file unless the verified one is there, and return its path.
 
-    It is written under a temporary name and gets its own once its sha256 is right, so a half or a wrong file never
-    stands where the right one is looked for.
-
     Args:
-        on_progress: called with the bytes so far and, where the server says it, the whole size.
+        on_progress: called with the bytes so far and, where the server says it, the whole size (moso.download).
 
     Raises:
         WeightsError: no address gives the file; each address and what it answered is named.
@@ -155,39 +146,9 @@ def fetch(name: str, on_progress: Callable[[int, int | None], None] | None = Non
     target = folder() / entry.file
     if is_verified(name):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{entry.file}.{uuid.uuid4().hex}.partial")
-    failures = []
     try:
-        for address in entry.addresses:
-            try:
-                digest = _download(address, temporary, on_progress)
-            except (OSError, urllib.error.URLError, ValueError) as error:
-                failures.append(f"{address}: {error}")
-                continue
-            if digest == entry.sha256:
-                os.replace(temporary, target)
-                return target
-            failures.append(f"{address}: sha256 is {digest}, expected {entry.sha256}")
-    finally:
-        temporary.unlink(missing_ok=True)
-    raise WeightsError(
-        f"could not get {entry.file}: {'; '.join(failures)}; on a machine without network copy the file to {target}"
-    )
-
-
-def _download(address: str, target: Path, on_progress: Callable[[int, int | None], None] | None) -> str:
-    """Write what an address serves and return its sha256."""
-    digest, done = hashlib.sha256(), 0
-    with urllib.request.urlopen(address, timeout=TIMEOUT_S) as response, target.open("wb") as file:
-        stated = response.headers.get("Content-Length")
-        whole = int(stated) if stated else None
-        while block := response.read(BLOCK):
-            file.write(block)
-            digest.update(block)
-            done += len(block)
-            if on_progress:
-                on_progress(done, whole)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
+        return download(entry.addresses, target, entry.sha256, on_progress=on_progress)
+    except DownloadError as error:
+        raise WeightsError(
+            f"could not get {entry.file}: {error}; on a machine without network copy the file to {target}"
+        ) from error
