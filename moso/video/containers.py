@@ -1,21 +1,20 @@
-"""Video files through PyAV: anything FFmpeg reads in, .mp4 out.
+"""Video files through PyAV: anything FFmpeg reads in (streaming.py), .mp4 out.
 
 Legend: T frames, H W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from moso.errors import DataError
 from moso.video.packages import need
+from moso.video.streaming import probe, stream
 
 # The first that this PyAV can write. Its wheels have libx264; a build without it still writes a file that plays.
 CODECS = ("libx264", "libopenh264", "mpeg4")
@@ -39,32 +38,11 @@ def read_container(path: Path, first: int, count: int | None) -> tuple[UInt8[np.
         DataError: no video, a damaged or truncated one, or frames of several sizes.
         MissingPackage: PyAV is not installed.
     """
-    av = need("av", f"reading {path}")
-    av.logging.set_level(None)  # what FFmpeg would print beside the error
-    try:
-        # Local files only: a playlist named .mp4 must not make a connection.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video")
-            stream = container.streams.video[0]
-            # MP4 and MOV say where each frame lies; FFmpeg does not mind if the file ends before.
-            ends = [entry.pos + entry.size for entry in stream.index_entries] if "mp4" in container.format.name else []
-            if max(ends, default=0) > path.stat().st_size:
-                raise DataError(f"{path}: ends before the last frame of its table of contents; it is cut off")
-            rate = stream.average_rate or stream.guessed_rate
-            frames = [_upright(frame) for frame in islice(_decoded(path, container, stream), first, _end(first, count))]
-    except av.FFmpegError as error:
-        # "End of file" is what FFmpeg says of a file that ends before its table of contents.
-        cut = isinstance(error, av.error.EOFError)
-        reason = "it is cut off" if cut else error.strerror or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a video ({reason}); it is damaged, cut off or none") from None
-    sizes = sorted({frame.shape[:2] for frame in frames})
-    if len(sizes) > 1:
-        raise DataError(f"{path}: frames of several sizes ({_by(sizes[0])} and {_by(sizes[1])} pixels)")
-    if not frames:
-        height, width = stream.height, stream.width
-        return np.empty((0, height, width, 3), dtype=np.uint8), float(rate) if rate else None
-    return np.stack(frames), float(rate) if rate else None
+    facts = probe(path)
+    chunks = list(stream(path, first=first, count=count))
+    if not chunks:
+        return np.empty((0, facts.height, facts.width, 3), dtype=np.uint8), facts.fps
+    return np.concatenate(chunks), facts.fps
 
 
 def write_mp4(
@@ -99,30 +77,6 @@ def write_mp4(
     return tuple(notes)
 
 
-def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
-    """The stream's frames; damage is an error and no missing frame."""
-    decoded = 0
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise DataError(f"{path}: damaged or cut off after {decoded} frame{'' if decoded == 1 else 's'}")
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise DataError(f"{path}: frame {decoded} is damaged")
-            decoded += 1
-            yield frame
-    if not decoded:
-        raise DataError(f"{path}: not one frame in it; it is damaged or cut off")
-    # AVI says in its header how many frames there are and ends without an error where it was cut.
-    if container.format.name == "avi" and decoded < stream.frames:
-        raise DataError(f"{path}: holds {decoded} of {stream.frames} frames; it is cut off")
-
-
-def _upright(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
-    """The frame as a player shows it: phones store a portrait lying on its side and a note about it."""
-    turned: UInt8[np.ndarray, "H W 3"] = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
-    return turned
-
-
 def _writable(av: Any, codec: str) -> bool:
     try:
         av.codec.Codec(codec, "w")
@@ -131,10 +85,6 @@ def _writable(av: Any, codec: str) -> bool:
     except ValueError:  # how PyAV says "unknown codec"
         return False
     return True
-
-
-def _end(first: int, count: int | None) -> int | None:
-    return None if count is None else first + count
 
 
 def _by(size: tuple[int, int]) -> str:
