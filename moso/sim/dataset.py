@@ -11,31 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from moso.config import to_dict
-from moso.errors import CheckpointError, ConfigError, FormatError, MismatchError, MosoError, StopRequested
+from moso.errors import CheckpointError, ConfigError, FormatError, MismatchError, StopRequested
 from moso.progress import Progress
 from moso.provenance import write_json
 from moso.sim.config import SimulationConfig
 from moso.step import StopSignal
+from moso.workers import available_cores, work_through
 
 SIMULATOR_VERSION = 1  # raise it with every change that changes a picture, an action or a state
 SETTINGS_FILE = "simulation.json"
-IN_FLIGHT = 2  # seeds handed out for each worker: enough to keep it busy, few enough to stop soon
 
 
 def episode_id(seed: int) -> str:
@@ -91,7 +85,8 @@ def simulate(
                 total, present = len(wanted) * config.frames, (len(wanted) - len(missing)) * config.frames
                 bar = stack.enter_context(Progress("simulate", total, "frames", done=present))
             written = 0
-            for _ in _run(config, missing, episodes, count, stop):
+            task = functools.partial(_write_episode, config, episodes)
+            for _ in work_through(task, missing, count, stop=stop, where=str(folder)):
                 written += 1
                 if bar:
                     bar.advance(config.frames)
@@ -102,85 +97,7 @@ def simulate(
     return written
 
 
-def available_cores() -> int:
-    """The number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run(
-    config: SimulationConfig, seeds: Sequence[int], episodes: Path, workers: int, stop: StopSignal | None
-) -> Iterator[int]:
-    """Yield each seed once its episode is written; ends early on the stop signal."""
-    if workers == 1:
-        for seed in seeds:
-            if stop:
-                return
-            yield _write_episode(config, seed, episodes)
-        return
-    # spawn: a fork would copy this process's threads' locks (torch, BLAS) in whatever state they are
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        try:
-            yield from _hand_out(pool, config, seeds, episodes, workers * IN_FLIGHT, stop)
-        except BrokenProcessPool:
-            # The pool would end the others by SIGTERM, which they do not take, and wait for them for ever.
-            for process in multiprocessing.active_children():
-                process.kill()
-            raise MosoError(
-                f"{episodes.parent}: a worker died (killed for want of memory?); what is written is whole: run it "
-                "again to go on, with fewer workers"
-            ) from None
-
-
-def _hand_out(
-    pool: ProcessPoolExecutor,
-    config: SimulationConfig,
-    seeds: Sequence[int],
-    episodes: Path,
-    in_flight: int,
-    stop: StopSignal | None,
-) -> Iterator[int]:
-    waiting = iter(seeds)
-    running: set[Future[int]] = set()
-    while True:
-        room = 0 if stop else in_flight - len(running)
-        with _signals_blocked():  # a task may start a worker, which inherits the mask
-            running.update(pool.submit(_write_episode, config, seed, episodes) for seed in islice(waiting, room))
-        if not running:
-            return
-        done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Keep SIGINT and SIGTERM waiting meanwhile; processes started here never get them.
-
-    A stop (Ctrl-C, or a signal to the whole group) is the parent's to handle: it lets workers finish their episodes. A
-    worker that set its own handlers would die of a stop that comes while it still starts.
-    """
-    resource_tracker.ensure_running()  # on starting, it unblocks both
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-
-    # A worker whose parent was killed would wait for ever on the queue whose writing end it holds itself.
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _write_episode(config: SimulationConfig, seed: int, episodes: Path) -> int:
+def _write_episode(config: SimulationConfig, episodes: Path, seed: int) -> int:
     from moso.sim.episode import simulate_episode  # here, so that reading settings needs no MuJoCo
 
     episode = simulate_episode(config, seed)
