@@ -1,0 +1,279 @@
+"""S3: addresses, listing, reading an object from any byte on. The only module that imports boto3.
+
+Any server that speaks S3 will do: `endpoint`, AWS_ENDPOINT_URL, or Amazon's. Credentials come from the usual chain
+alone (environment, ~/.aws, the machine's role); moso has no setting for them, so none can end up in a file or a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moso.adapters.redact import redact
+from moso.adapters.s3_errors import Changed, Interrupted, S3Error, failure, refusal
+from moso.errors import ConfigError, DataError
+
+BLOCK = 1 << 16
+"""Bytes asked of a connection at a time: at most so many arrive a second time after it broke."""
+CHECKSUMS = ("SHA256", "SHA1", "CRC32C", "CRC32")
+"""Checksum attributes of an object that are computed here too, the strongest first (CRC64NVME is not)."""
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """s3://bucket/prefix.
+
+    Attributes:
+        bucket: its name.
+        prefix: without "/" at the end; "" means the whole bucket.
+    """
+
+    bucket: str
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> S3Address:
+        """The address in `text`.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        scheme, separator, rest = text.partition("://")
+        bucket, _, prefix = rest.partition("/")
+        if scheme != "s3" or not separator:
+            raise ConfigError("url", redact(text), "is no S3 address", "s3://bucket/prefix")
+        if not _BUCKET.fullmatch(bucket):
+            raise ConfigError(
+                "url",
+                redact(text),
+                f"{redact(bucket)!r} is no bucket's name",
+                "s3://bucket/prefix: 3 to 63 of a-z 0-9 . -",
+            )
+        return cls(bucket, prefix.rstrip("/"))
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One object as the bucket lists it.
+
+    Attributes:
+        key: its whole key.
+        bytes: its size.
+        etag: with its quotation marks, as If-Match wants it; another one means other content.
+        modified: seconds since 1970.
+    """
+
+    key: str
+    bytes: int
+    etag: str
+    modified: float
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What an object's content can be compared with.
+
+    Attributes:
+        checksums: name of `CHECKSUMS` -> the whole object's, base64.
+        plain: the ETag is the content's MD5 (no multipart upload, no key management service between).
+    """
+
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Body:
+    """An answer to `Bucket.read`: blocks from byte `first` on (0 from a server that knows no ranges).
+
+    `checks` is empty unless the whole object was asked for: S3 names no checksum beside a range.
+    """
+
+    first: int
+    blocks: Generator[bytes, None, None]
+    checks: Checks
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server, and how often to ask again.
+
+    Attributes:
+        attempts: requests in a row without an answer of use before giving up.
+        pause_s: seconds before the second request of our own; doubled for each further one.
+        longest_pause_s: where doubling ends.
+        timeout_s: seconds without a byte after which a connection counts as broken.
+    """
+
+    attempts: int = 8
+    pause_s: float = 0.5
+    longest_pause_s: float = 20.0
+    timeout_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ConfigError("attempts", self.attempts, "must be at least 1")
+        for name in ("pause_s", "longest_pause_s", "timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(name, getattr(self, name), "must be positive")
+
+
+PATIENCE = Patience()
+
+
+class Bucket:
+    """What lies under one address.
+
+    Args:
+        address: bucket and prefix.
+        endpoint: address of the server; None: AWS_ENDPOINT_URL or ~/.aws/config where set, else Amazon's.
+        patience: of listing and of each request's beginning.
+        connections: how many threads will read at once.
+
+    Raises:
+        S3Error: boto3 is missing, or the profile that AWS_PROFILE names.
+        ConfigError: `endpoint` is no address.
+    """
+
+    def __init__(
+        self, address: S3Address, *, endpoint: str | None = None, patience: Patience = PATIENCE, connections: int = 8
+    ) -> None:
+        try:
+            import boto3
+            import botocore.session
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ImportError:
+            raise S3Error(f"{address}: boto3 is not installed; `pip install 'moso[s3]'` brings it") from None
+        self.address = address
+        named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        self._server = redact(named or "Amazon S3")
+        with self._told():
+            session = botocore.session.Session()
+            # Own servers seldom have a name for each bucket: the bucket goes into the path, unless ~/.aws/config says
+            # otherwise.
+            style = (session.get_scoped_config().get("s3") or {}).get("addressing_style", "path" if named else "auto")
+            config = Config(
+                connect_timeout=min(patience.timeout_s, 10.0),
+                read_timeout=patience.timeout_s,
+                retries={"mode": "standard", "total_max_attempts": patience.attempts},
+                max_pool_connections=connections,
+                s3={"addressing_style": style},
+                # Asked for by read(), which compares by itself: botocore cannot where a reading was resumed.
+                response_checksum_validation="when_required",
+            )
+            try:
+                self._client: Any = boto3.Session(botocore_session=session).client(
+                    "s3", endpoint_url=endpoint, config=config
+                )
+            except ValueError as error:
+                if isinstance(error, BotoCoreError):
+                    raise
+                raise ConfigError("endpoint", self._server, redact(str(error)), "http://host:port") from None
+
+    def objects(self) -> Iterator[S3Object]:
+        """Every object under the prefix as a folder, by key; where there is none, the object of just that key.
+
+        Markers of folders (empty, with "/" at the key's end) are no objects.
+
+        Raises:
+            S3Error: no such bucket, no right to list it, no credentials, no server.
+            DataError: nothing lies there.
+        """
+        found = False
+        for item in self._listed(f"{self.address.prefix}/" if self.address.prefix else ""):
+            found = True
+            if not (item.key.endswith("/") and item.bytes == 0):
+                yield item
+        if found:
+            return
+        for item in self._listed(self.address.prefix) if self.address.prefix else ():
+            if item.key == self.address.prefix:
+                yield item
+                return
+            break  # keys are listed in order, and the prefix itself comes first
+        raise DataError(f"{self.address}: no object lies there; look at it with `aws s3 ls {self.address}/`")
+
+    def _listed(self, prefix: str) -> Iterator[S3Object]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.address.bucket, Prefix=prefix)
+        with self._told():
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield S3Object(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
+
+    def look(self, key: str) -> S3Object:
+        """The object as it is now.
+
+        Raises:
+            Gone: it is not there.
+            S3Error: as for `objects`.
+        """
+        with self._told(key):
+            answer = self._client.head_object(Bucket=self.address.bucket, Key=key)
+        return S3Object(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
+
+    def read(self, item: S3Object, first: int = 0) -> Body:
+        """An object's content from byte `first` on. Errors of the reading itself come out of `Body.blocks`.
+
+        Raises:
+            Changed: it is not the listed one any more.
+            Gone: it is not there any more.
+            Interrupted: the server did not answer, or the connection broke.
+            Damaged: botocore found another checksum than the answer's.
+            S3Error: as for `objects`.
+        """
+        wanted: dict[str, Any] = {"Range": f"bytes={first}-"} if first else {"ChecksumMode": "ENABLED"}
+        with self._told(item.key):
+            answer = self._client.get_object(Bucket=self.address.bucket, Key=item.key, IfMatch=item.etag, **wanted)
+        if answer["ETag"] != item.etag:
+            answer["Body"].close()
+            raise Changed(f"{self._where(item.key)} changed while it was read", everywhere=False)
+        partial = answer["ResponseMetadata"]["HTTPStatusCode"] == 206
+        if partial and not str(answer.get("ContentRange", "")).startswith(f"bytes {first}-"):
+            answer["Body"].close()
+            raise Interrupted(f"{self._where(item.key)}: {self._server} answered with another range")
+        return Body(
+            first if partial else 0, self._blocks(answer["Body"], item.key), Checks() if first else _checks(answer)
+        )
+
+    def _blocks(self, body: Any, key: str) -> Generator[bytes, None, None]:
+        with contextlib.closing(body), self._told(key):
+            while block := body.read(BLOCK):
+                yield block
+
+    @contextlib.contextmanager
+    def _told(self, key: str | None = None) -> Iterator[None]:
+        """Errors of botocore and of the connection, in our own words."""
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except ClientError as error:
+            raise refusal(error.response, self._where(key), self._server, one=key is not None) from error
+        except (BotoCoreError, ResponseParserError, HTTPError, ConnectionError, TimeoutError) as error:
+            raise failure(error, self._where(key), self._server) from error
+
+    def _where(self, key: str | None) -> str:
+        return str(self.address) if key is None else f"s3://{self.address.bucket}/{key}"
+
+
+def _checks(answer: Mapping[str, Any]) -> Checks:
+    """What the answer to a whole read says of the content. A checksum of the parts' checksums ("…-3") is of no use."""
+    composite = answer.get("ChecksumType") == "COMPOSITE"
+    found = {name: answer.get(f"Checksum{name}") for name in CHECKSUMS}
+    etag = answer["ETag"].strip('"')
+    encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption") not in (None, "AES256")
+    return Checks(
+        checksums={name: value for name, value in found.items() if value and "-" not in value and not composite},
+        plain=bool(re.fullmatch(r"[0-9a-f]{32}", etag)) and not encrypted,
+    )
