@@ -202,8 +202,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def preset_names() -> tuple[str, ...]:
+    """Every preset that a run can name, as <dataset>/<preset>; those that others are only laid over are left out."""
+    return tuple(sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.glob("*/*.yaml")))
+
+
 def load_preset(name: str) -> dict[str, Any]:
-    """The plain data of moso/presets/<name>.yaml.
+    """The plain data of moso/presets/<name>.yaml; a data set's preset is named <dataset>/<preset> ("kth/128").
 
     A preset may name another one as `base:`; it is then merged over it.
 
@@ -212,27 +217,28 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     path = PRESETS / f"{name}.yaml"
     if not path.exists():
-        known = sorted(p.stem for p in PRESETS.glob("*.yaml"))
+        known = preset_names()
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError("preset", name, "no such preset", f"{hint}known: {', '.join(known)}")
+        rule = f"no such preset: {path} does not exist"
+        raise ConfigError("preset", name, rule, f"{hint}known: {', '.join(known)}")
     values = load_yaml(path)
     base = values.pop("base", None)
     return merge(load_preset(base), values) if base else values
 
 
 def resolve_section(schema: type[T], section: str, params: Mapping[str, Any]) -> T:
-    """A step's config: the preset that `params` names, that step's section of it, and the overrides in `params`.
+    """A step's config: the data set's preset that `params` names, that step's section of it, the overrides in `params`.
 
     Args:
         schema: the step's config dataclass. Where it has a field `seed`, the top-level seed of params fills it.
         section: the step's name, which is also the section's.
-        params: the content of params.yaml.
+        params: the content of params.yaml; `dataset` and `preset` together name the preset.
 
     Raises:
         ConfigError: an unknown or wrong setting, named with its section.
     """
-    preset = load_preset(params.get("preset", "sim_push"))
+    preset = load_preset(f"{params.get('dataset', 'sim_push')}/{params.get('preset', 'default')}")
     values = merge(preset.get(section) or {}, params.get(section) or {})
     names = {f.name for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
     if "seed" in names and "seed" in params:

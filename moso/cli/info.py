@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 @click.command(
-    epilog=examples("moso info", "moso info --parameters sim_push tiny"),
+    epilog=examples("moso info", "moso info --parameters sim_push/default kth/128"),
 )
 @click.option("--parameters", is_flag=True, help="Count the parameters of the presets' models instead.")
 @click.argument("presets", nargs=-1)
@@ -43,9 +43,9 @@ def command(parameters: bool, presets: tuple[str, ...]) -> None:
 
 
 def _known() -> tuple[str, ...]:
-    from moso.config import PRESETS
+    from moso.config import preset_names
 
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != "paper"))  # paper: a base alone
+    return preset_names()
 
 
 def _show_parameters(presets: tuple[str, ...]) -> None:

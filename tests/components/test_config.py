@@ -41,7 +41,7 @@ def test_an_override_beats_the_preset_and_leaves_its_neighbours() -> None:
 
 def test_the_shipped_params_and_both_of_their_presets_resolve() -> None:
     shipped = load_params(SPECS.parents[1] / "params.yaml")
-    for preset in ("sim_push", "tiny"):
+    for preset in ("default", "tiny"):
         resolve_all({**shipped, "preset": preset}, SPECS)
 
 

@@ -14,7 +14,7 @@ import pytest
 from components.main import NamedPaths, cores, show
 from moso.errors import ConfigError
 
-PARAMS = "dataset: d\npreset: sim_push\nseed: 7\n"
+PARAMS = "dataset: d\npreset: default\nseed: 7\n"
 STEP = """
 import json, sys, time
 from dataclasses import dataclass

@@ -93,7 +93,7 @@ def test_changing_a_value_reruns_only_what_depends_on_it_and_changing_it_back_re
 
 
 def test_changing_a_preset_reruns_only_what_depends_on_it(finished: Clone) -> None:
-    preset = finished.folder / "moso" / "presets" / "tiny.yaml"
+    preset = finished.folder / "moso" / "presets" / "sim_push" / "tiny.yaml"
     text = preset.read_text()
     try:
         preset.write_text(text.replace("promote: {model", "promote: {policy: {margin: 0.5}, model"))

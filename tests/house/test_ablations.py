@@ -65,7 +65,7 @@ def test_variants_have_the_token_counts_of_table_7_at_the_paper_s_size() -> None
     assert Counter(row.paper_tokens for row in rows) == {1280: 1, 5120: 1, 1536: 1, 2304: 1, 1792: 4}
     for row in rows:
         first = ABLATIONS.stage_1[ABLATIONS.stage_2[row.of]["vqvae"]]
-        params = {"dataset": "sim_push", "preset": "kth_64", "seed": 0, "train_vqvae": first.get("train_vqvae", {})}
+        params = {"dataset": "kth", "preset": "default", "seed": 0, "train_vqvae": first.get("train_vqvae", {})}
         assert resolve("train_vqvae", TrainVqvae, params, SPECS).model.grids.tokens == row.paper_tokens
 
 
@@ -132,7 +132,7 @@ def test_a_stage_reads_and_writes_what_its_command_says_and_follows_its_variant_
     assert ("seed" in keys) == step.startswith("train_")
     entries = {"train_vqvae": "stage_1.${key}", "train_transformer": "stage_2.${key}"}
     assert entries.get(step, "preset") in keys
-    assert {"moso/presets/${preset}.yaml": ["base", section]} in stage["params"]
+    assert {"moso/presets/${dataset}/${preset}.yaml": ["base", section]} in stage["params"]
     assert {"moso/presets/paper.yaml": [section]} in stage["params"]
 
 

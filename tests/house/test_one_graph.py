@@ -19,7 +19,7 @@ from pipelines.training import arguments
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 COMPILED_SPEC = next(yaml.safe_load_all(COMPILED.read_text()))
-PRESETS = sorted((ROOT / "moso" / "presets").glob("*.yaml"))
+PRESETS = sorted((ROOT / "moso" / "presets").rglob("*.yaml"))
 
 
 class Edge(NamedTuple):
@@ -101,15 +101,15 @@ def test_a_stage_tracks_its_own_sections_and_seed_and_data_set_only_where_its_co
     fields = {field.name for field in dataclasses.fields(schema)}
     tracked = STAGES[step]["params"]
     assert step in tracked
-    assert {"moso/presets/${preset}.yaml": ["base", step]} in tracked
+    assert {"moso/presets/${dataset}/${preset}.yaml": ["base", step]} in tracked
     assert {"moso/presets/paper.yaml": [step]} in tracked
     assert ("seed" in tracked) == ("seed" in fields)
     assert ("dataset" in tracked) == bool({"spec", "data_set"} & fields)
-    files = {"moso/presets/${preset}.yaml", "moso/presets/paper.yaml"}
+    files = {"moso/presets/${dataset}/${preset}.yaml", "moso/presets/paper.yaml"}
     assert set(listed(tracked)) <= {step, "seed", "dataset"} | files
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_preset_has_a_section_for_every_step_and_no_base_but_paper(preset: Path) -> None:
     """DVC compares a stage's section of two files: the preset's and paper's. One missing there is an error of DVC's,
     one inherited from a third file would change unseen."""

@@ -25,22 +25,24 @@ class Column(NamedTuple):
 
 # No schedule is printed for RoboNet 256 and KITTI ("-"). T' and K: Sec. 4 and 4.1.
 TABLE = {
-    "ucf101_256": Column(16, (8, 16, 32), 1, 0, (2, 250, "cosine"), (8, 300, 16, 8)),
-    "bair_64": Column(16, (4, 4, 8), 1, 1, (24, 250, "cosine"), (32, 90, 16, 8)),
-    "kth_64": Column(20, (4, 4, 8), 2, 10, (16, 250, "cosine"), (32, 30, 16, 8)),
-    "kth_128": Column(20, (4, 8, 16), 2, 10, (6, 250, "cosine"), (8, 85, 16, 8)),
-    "robonet_64": Column(12, (4, 4, 8), 6, 2, (24, 250, "cosine"), (32, 100, 16, 8)),
-    "robonet_256": Column(12, (8, 16, 32), 6, 2, (3, 250, "constant"), (8, 110, 16, 8)),
-    "kitti_64": Column(20, (4, 4, 8), 4, 5, (24, 300, "constant"), (48, 200, 7, 7)),
-    "kitti_256": Column(20, (8, 16, 32), 4, 5, (2, 300, "constant"), (16, 250, 12, 7)),
+    "ucf101/unconditional": Column(16, (8, 16, 32), 1, 0, (2, 250, "cosine"), (8, 300, 16, 8)),
+    "bair/default": Column(16, (4, 4, 8), 1, 1, (24, 250, "cosine"), (32, 90, 16, 8)),
+    "kth/default": Column(20, (4, 4, 8), 2, 10, (16, 250, "cosine"), (32, 30, 16, 8)),
+    "kth/128": Column(20, (4, 8, 16), 2, 10, (6, 250, "cosine"), (8, 85, 16, 8)),
+    "robonet/default": Column(12, (4, 4, 8), 6, 2, (24, 250, "cosine"), (32, 100, 16, 8)),
+    "robonet/256": Column(12, (8, 16, 32), 6, 2, (3, 250, "constant"), (8, 110, 16, 8)),
+    "kitti/default": Column(20, (4, 4, 8), 4, 5, (24, 300, "constant"), (48, 200, 7, 7)),
+    "kitti/256": Column(20, (8, 16, 32), 4, 5, (2, 300, "constant"), (16, 250, 12, 7)),
     # the text's T = 12 and T' = 3; everything else as UCF101's column
-    "ucf101_256_prediction": Column(12, (8, 16, 32), 3, 4, (2, 250, "cosine"), (8, 300, 16, 8)),
+    "ucf101/default": Column(12, (8, 16, 32), 3, 4, (2, 250, "cosine"), (8, 300, 16, 8)),
 }
+PIXELS = {"kth/128": 128, **dict.fromkeys(("robonet/256", "kitti/256", "ucf101/default", "ucf101/unconditional"), 256)}
 
 
 def configs(preset: str) -> dict[str, Any]:
-    params = {"dataset": "sim_push", "preset": preset, "seed": 0}
-    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS}
+    dataset, _, name = preset.partition("/")
+    params = {"dataset": dataset, "preset": name, "seed": 0}
+    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS if step != "ingest"}
     return {step: resolve(step, schema, params, SPECS) for step, schema in schemas.items()}
 
 
@@ -49,7 +51,7 @@ def test_a_preset_is_its_column_of_table_c1(preset: str) -> None:
     sections = configs(preset)
     stage_1, stage_2 = sections["train_vqvae"], sections["train_transformer"]
     model, transformer = stage_1.model, stage_2.model
-    pixels = int(preset.split("_")[1])
+    pixels = PIXELS.get(preset, 64)
     assert (model.height, model.width) == (pixels, pixels)
     assert (
         Column(
@@ -86,6 +88,6 @@ def test_settings_of_section_4_stand_in_every_preset(preset: str) -> None:
     assert loss.perceptual == 1.0
     assert (loss.adversarial.image, loss.adversarial.from_step) == (0.0, 50_000)
     # C.5: KTH 128 has negative SSIM in the place of the discriminator
-    assert loss.adversarial.video == (0.0 if preset == "kth_128" else 0.1)
+    assert loss.adversarial.video == (0.0 if preset == "kth/128" else 0.1)
     assert (loss.reconstruction, loss.commitment) == ("l2", 0.25)
-    assert loss.ssim == (1.0 if preset == "kth_128" else 0.0)
+    assert loss.ssim == (1.0 if preset == "kth/128" else 0.0)

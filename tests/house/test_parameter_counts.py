@@ -15,15 +15,15 @@ from moso.vqvae.model import VQVAE
 
 ROOT = Path(__file__).parents[2]
 PRESETS = (
-    "bair_64",
-    "kth_64",
-    "kth_128",
-    "robonet_64",
-    "robonet_256",
-    "kitti_64",
-    "kitti_256",
-    "ucf101_256",
-    "ucf101_256_prediction",
+    "bair/default",
+    "kth/default",
+    "kth/128",
+    "robonet/default",
+    "robonet/256",
+    "kitti/default",
+    "kitti/256",
+    "ucf101/unconditional",
+    "ucf101/default",
 )
 PRINTED_TRANSFORMER = 265e6
 
@@ -33,7 +33,7 @@ def table() -> dict[str, tuple[int, int, int]]:
     found = {}
     for line in (ROOT / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        name = re.fullmatch(r"`(\w+)`", cells[0])
+        name = re.fullmatch(r"`(\w+/\w+)`", cells[0])
         if name and name[1] in PRESETS and len(cells) >= 4:
             vqvae, transformer, tokens = (int(cell.replace(",", "")) for cell in cells[1:4])
             found[name[1]] = (vqvae, transformer, tokens)
@@ -41,7 +41,8 @@ def table() -> dict[str, tuple[int, int, int]]:
 
 
 def counted(preset: str) -> tuple[int, int, int]:
-    params = {"dataset": "sim_push", "preset": preset, "seed": 0}
+    dataset, _, name = preset.partition("/")
+    params = {"dataset": dataset, "preset": name, "seed": 0}
     steps = ("train_vqvae", "extract_tokens", "train_transformer")
     sections: dict[str, Any] = {
         step: resolve(step, importlib.import_module(f"components.{step}.step").Config, params, ROOT / "data" / "specs")
@@ -76,4 +77,4 @@ def test_only_the_kitti_transformers_differ_from_the_printed_265_million() -> No
     differing = {
         preset for preset, (_, transformer, _) in table().items() if abs(transformer / PRINTED_TRANSFORMER - 1) > 0.002
     }
-    assert differing == {"kitti_64", "kitti_256"}
+    assert differing == {"kitti/default", "kitti/256"}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from components.config import STEPS, check_whole_pipeline, resolve, resolve_all
+from moso.config import preset_names
 from moso.errors import ConfigError
 from moso.transformer.model import MosoTransformer
 from moso.vqvae.config import given_motion_frames
@@ -21,23 +22,41 @@ SPECS = Path(__file__).parents[2] / "data" / "specs"
 # T, K, parameters of the VQVAE (tests/vqvae/test_config.py holds them against the released code's), and Table C.1's
 # blocks of TransformerSO and M, and whether its row of schedules says cosine.
 PAPER: dict[str, tuple[int, int, int, int, int, str]] = {
-    "ucf101_256": (16, 0, 58_571_779, 16, 8, "cosine"),
-    "ucf101_256_prediction": (12, 4, 53_853_187, 16, 8, "cosine"),
-    "bair_64": (16, 1, 53_062_915, 16, 8, "cosine"),
-    "kth_64": (20, 10, 57_781_507, 16, 8, "cosine"),
-    "kth_128": (20, 10, 55_551_747, 16, 8, "cosine"),
-    "robonet_64": (12, 2, 48_344_323, 16, 8, "cosine"),
-    "robonet_256": (12, 2, 53_853_187, 16, 8, "constant"),
-    "kitti_64": (20, 5, 57_781_507, 7, 7, "constant"),
-    "kitti_256": (20, 5, 63_290_371, 12, 7, "constant"),
+    "ucf101/unconditional": (16, 0, 58_571_779, 16, 8, "cosine"),
+    "ucf101/default": (12, 4, 53_853_187, 16, 8, "cosine"),
+    "bair/default": (16, 1, 53_062_915, 16, 8, "cosine"),
+    "kth/default": (20, 10, 57_781_507, 16, 8, "cosine"),
+    "kth/128": (20, 10, 55_551_747, 16, 8, "cosine"),
+    "robonet/default": (12, 2, 48_344_323, 16, 8, "cosine"),
+    "robonet/256": (12, 2, 53_853_187, 16, 8, "constant"),
+    "kitti/default": (20, 5, 57_781_507, 7, 7, "constant"),
+    "kitti/256": (20, 5, 63_290_371, 12, 7, "constant"),
 }
 
 
+def named(preset: str) -> dict[str, Any]:
+    """The params.yaml that names a preset."""
+    dataset, _, name = preset.partition("/")
+    return {"dataset": dataset, "preset": name, "seed": 0}
+
+
 def configs(preset: str) -> dict[str, Any]:
-    """Every step's section, one by one."""
-    params = {"dataset": "sim_push", "preset": preset, "seed": 0}
-    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS}
-    return {step: resolve(step, schema, params, SPECS) for step, schema in schemas.items()}
+    """Every section that is no matter of the data set's spec, one by one."""
+    schemas = {step: importlib.import_module(f"components.{step}.step").Config for step in STEPS if step != "ingest"}
+    return {step: resolve(step, schema, named(preset), SPECS) for step, schema in schemas.items()}
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Path:
+    """Specs that say of each data set that it is simulated: sim_push stands in for the paper's, as large as asked."""
+    for dataset in {preset.split("/")[0] for preset in PAPER}:
+        text = (SPECS / "sim_push.yaml").read_text()
+        (tmp_path / f"{dataset}.yaml").write_text(text.replace("name: sim_push", f"name: {dataset}"))
+    return tmp_path
+
+
+def test_the_paper_s_presets_and_those_of_the_embedded_data_set_are_all_there_are() -> None:
+    assert set(preset_names()) == {*PAPER, "sim_push/default", "sim_push/tiny"}
 
 
 def transformer_parameters(frames: int, scene_object_blocks: int, motion_blocks: int) -> int:
@@ -71,20 +90,20 @@ def test_a_paper_preset_builds_models_of_the_papers_size(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", [preset for preset in PAPER if PAPER[preset][1]])
-def test_the_sections_of_a_paper_preset_fit_each_other(preset: str) -> None:
-    # sim_push stands in for the paper's data sets: its recordings, made as large and as long as the preset's clips.
+def test_the_sections_of_a_paper_preset_fit_each_other(preset: str, simulated: Path) -> None:
     model = configs(preset)["train_vqvae"].model
     simulation = {"height": model.height, "width": model.width}
-    params = {"dataset": "sim_push", "preset": preset, "seed": 0, "ingest": {"simulation": simulation}}
-    assert resolve_all(params, SPECS)["train_vqvae"].model == model
+    params = {**named(preset), "ingest": {"simulation": simulation}}
+    assert resolve_all(params, simulated)["train_vqvae"].model == model
 
 
-def test_the_unconditional_preset_trains_and_is_refused_before_anything_runs_where_it_would_be_evaluated() -> None:
-    params = {"dataset": "sim_push", "preset": "ucf101_256", "seed": 0}
-    params["ingest"] = {"simulation": {"height": 256, "width": 256}}
-    found = resolve_all(params, SPECS)
+def test_the_unconditional_preset_trains_and_is_refused_before_anything_runs_where_it_would_be_evaluated(
+    simulated: Path,
+) -> None:
+    params = {**named("ucf101/unconditional"), "ingest": {"simulation": {"height": 256, "width": 256}}}
+    found = resolve_all(params, simulated)
     assert found["extract_tokens"].given_frames == 0
     with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0.*`dvc repro train_transformer`"):
         check_whole_pipeline(found)
     with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0"):
-        arguments(params, SPECS)
+        arguments(params, simulated)

@@ -183,7 +183,7 @@ def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
 
 
 def test_a_tiny_run_never_takes_the_place_of_the_real_model():
-    real, tiny = (resolve_section(Config, "promote", {"preset": name, "promote": {}}) for name in ("sim_push", "tiny"))
+    real, tiny = (resolve_section(Config, "promote", {"preset": name, "promote": {}}) for name in ("default", "tiny"))
     assert (real.model, tiny.model) == (None, "moso-sim_push-tiny")
 
 

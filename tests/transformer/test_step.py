@@ -111,12 +111,12 @@ def test_every_wiring_is_trained_on_every_decomposition(tmp_path, grids, wiring)
 @pytest.mark.parametrize(
     ("preset", "noise"),
     [
-        ("bair_64", 3.0),
-        ("robonet_64", 3.0),
-        ("kitti_64", 0.0),
-        ("kitti_256", 0.0),
-        ("kth_64", 3.0),
-        ("ucf101_256", 3.0),
+        ("bair/default", 3.0),
+        ("robonet/default", 3.0),
+        ("kitti/default", 0.0),
+        ("kitti/256", 0.0),
+        ("kth/default", 3.0),
+        ("ucf101/unconditional", 3.0),
     ],
 )
 def test_the_papers_presets_say_how_they_are_trained_and_sampled(preset, noise):
@@ -129,7 +129,7 @@ def test_the_papers_presets_say_how_they_are_trained_and_sampled(preset, noise):
     assert (config.sampling.confidence_noise, config.model.wiring) == (noise, "two")
 
 
-@pytest.mark.parametrize("preset", ["sim_push", "tiny"])
+@pytest.mark.parametrize("preset", ["sim_push/default", "sim_push/tiny"])
 def test_the_presets_sections_are_valid(preset):
     config = build(Config, load_preset(preset)["train_transformer"])
     assert config.model.merged_scene_object

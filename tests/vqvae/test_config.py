@@ -21,32 +21,37 @@ from moso.vqvae.quantizer import CodebookConfig
 # say no more than "transposed convolutions, stride 2": layers at full width with an output convolution behind them
 # would make up for it, ours end in RGB.
 PRESETS = {
-    "ucf101_256": (58_571_779, 2304),
-    "ucf101_256_prediction": (53_853_187, 2048),
-    "bair_64": (53_062_915, 1536),
-    "kth_64": (57_781_507, 1792),
-    "kth_128": (55_551_747, 2560),
-    "robonet_64": (48_344_323, 1280),
-    "robonet_256": (53_853_187, 2048),
-    "kitti_64": (57_781_507, 1792),
-    "kitti_256": (63_290_371, 2560),
+    "ucf101/unconditional": (58_571_779, 2304),
+    "ucf101/default": (53_853_187, 2048),
+    "bair/default": (53_062_915, 1536),
+    "kth/default": (57_781_507, 1792),
+    "kth/128": (55_551_747, 2560),
+    "robonet/default": (48_344_323, 1280),
+    "robonet/256": (53_853_187, 2048),
+    "kitti/default": (57_781_507, 1792),
+    "kitti/256": (63_290_371, 2560),
 }
-RELEASED = {"bair_64": 54.6e6, "kth_64": 59.3e6}
+RELEASED = {"bair/default": 54.6e6, "kth/default": 59.3e6}
 GIVEN = {
-    "ucf101_256": (0, 0),
-    "ucf101_256_prediction": (4, 4),
-    "bair_64": (1, 0),
-    "kth_64": (10, 10),
-    "kth_128": (10, 10),
-    "robonet_64": (2, 2),
-    "robonet_256": (2, 2),
-    "kitti_64": (5, 5),
-    "kitti_256": (5, 5),
+    "ucf101/unconditional": (0, 0),
+    "ucf101/default": (4, 4),
+    "bair/default": (1, 0),
+    "kth/default": (10, 10),
+    "kth/128": (10, 10),
+    "robonet/default": (2, 2),
+    "robonet/256": (2, 2),
+    "kitti/default": (5, 5),
+    "kitti/256": (5, 5),
 }
+
+
+def _named(preset):
+    """A preset's name as params.yaml has it."""
+    return dict(zip(("dataset", "preset"), preset.split("/"), strict=True))
 
 
 def _model_config(preset):
-    return resolve_section(TrainConfig, "train_vqvae", {"preset": preset, "seed": 0}).model
+    return resolve_section(TrainConfig, "train_vqvae", {**_named(preset), "seed": 0}).model
 
 
 def _count(config):
@@ -62,13 +67,13 @@ def test_every_paper_preset_builds_to_its_size(preset):
 
 def test_the_released_configuration_of_ucf101_prediction_is_two_settings():
     """T = 16 in 4 pools; the text's 12 in 3 is the preset. The temporal projections of two encoders are of T frames."""
-    params = {"preset": "ucf101_256_prediction", "seed": 0, "train_vqvae": {"model": {"frames": 16, "pools": 4}}}
+    params = {**_named("ucf101/default"), "seed": 0, "train_vqvae": {"model": {"frames": 16, "pools": 4}}}
     config = resolve_section(TrainConfig, "train_vqvae", params).model
-    assert _count(config) == PRESETS["ucf101_256"]
+    assert _count(config) == PRESETS["ucf101/unconditional"]
     assert given_motion_frames(config, 4) == 4
 
 
-@pytest.mark.parametrize("preset", ["sim_push", "tiny"])
+@pytest.mark.parametrize("preset", ["sim_push/default", "sim_push/tiny"])
 def test_small_presets_are_the_same_code_made_small(preset):
     parameters, _ = _count(_model_config(preset))
     assert parameters < 8_000_000
@@ -80,12 +85,12 @@ def test_sizes_are_within_three_percent_of_the_released_codes():
 
 
 def test_four_more_frames_cost_what_the_temporal_projections_of_two_encoders_cost():
-    assert PRESETS["kth_64"][0] - PRESETS["bair_64"][0] == 2 * 4 * 256 * 256 * 9
+    assert PRESETS["kth/default"][0] - PRESETS["bair/default"][0] == 2 * 4 * 256 * 256 * 9
 
 
 @pytest.mark.parametrize("preset", GIVEN)
 def test_pools_wholly_inside_the_given_frames_are_given(preset):
-    extract = resolve_section(ExtractConfig, "extract_tokens", {"preset": preset})
+    extract = resolve_section(ExtractConfig, "extract_tokens", _named(preset))
     assert (extract.given_frames, given_motion_frames(_model_config(preset), extract.given_frames)) == GIVEN[preset]
 
 

@@ -239,25 +239,26 @@ def test_a_training_step_has_the_perceptual_gradient_and_the_model_none_of_the_n
     assert not any("perceptual" in name for name, _ in objective.module.named_parameters())
 
 
-@pytest.mark.parametrize("preset", ["bair_64", "kth_128", "ucf101_256"])
+@pytest.mark.parametrize("preset", ["bair/default", "kth/128", "ucf101/unconditional"])
 def test_a_paper_preset_is_refused_before_training_without_the_weights(
     preset, build, frames_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MOSO_WEIGHTS", str(tmp_path))
     schema = importlib.import_module("components.train_vqvae.step").Config
     specs = Path(__file__).parents[2] / "data" / "specs"
-    section = resolve("train_vqvae", schema, {"dataset": "sim_push", "preset": preset, "seed": 0}, specs)
+    dataset, _, name = preset.partition("/")
+    section = resolve("train_vqvae", schema, {"dataset": dataset, "preset": name, "seed": 0}, specs)
     assert section.loss.perceptual == 1
     # no discriminator on KTH 128 (C.5), negative SSIM there alone
     adversarial = section.loss.adversarial
-    expected = (0.0, 1.0) if preset == "kth_128" else (0.1, 0.0)
+    expected = (0.0, 1.0) if preset == "kth/128" else (0.1, 0.0)
     assert (adversarial.video, section.loss.ssim) == expected
     assert (adversarial.image, adversarial.from_step, adversarial.weight) == (0.0, 50_000, "fixed")
     with pytest.raises(WeightsError, match=r"vgg16-397923af.pth .* sha256 397923af"):
         _objective(build, frames_folder, section.loss)
 
 
-@pytest.mark.parametrize("preset", ["sim_push", "tiny"])
+@pytest.mark.parametrize("preset", ["default", "tiny"])
 def test_the_embedded_presets_need_no_weights(preset):
     schema = importlib.import_module("components.train_vqvae.step").Config
     specs = Path(__file__).parents[2] / "data" / "specs"

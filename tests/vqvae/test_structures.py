@@ -27,8 +27,8 @@ COMPONENTS = {
 
 
 def _kth_64(**changes):
-    """The model of the preset kth_64 with `changes`, as params.yaml would make them."""
-    params = {"preset": "kth_64", "seed": 0, "train_vqvae": {"model": changes}}
+    """The model of the preset kth/default with `changes`, as params.yaml would make them."""
+    params = {"dataset": "kth", "preset": "default", "seed": 0, "train_vqvae": {"model": changes}}
     return resolve_section(TrainConfig, "train_vqvae", params).model
 
 
