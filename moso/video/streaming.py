@@ -8,6 +8,7 @@
 
 A video is a path or the bytes of a whole file. Anything FFmpeg reads; its first video stream, turned as the file says.
 A frame is a frame: none is left out or shown twice for the sake of a steady rate, and pixels' aspect ratio is not read.
+Where an AVI says that the frame before stays (avi.py), `stream` counts and yields it again, as the file does.
 
 Legend: n frames of a chunk, H W pixels.
 """
@@ -21,12 +22,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
 from moso.errors import DataError
+from moso.video import avi
 from moso.video.packages import need
 
 Video = Path | str | bytes
@@ -91,7 +93,7 @@ def stream(
         MissingPackage: PyAV is not installed.
     """
     with _opened(video, name) as opened:
-        decoded = islice(opened.decoded(), first, None if count is None else first + count)
+        decoded = islice(opened.shown(), first, None if count is None else first + count)
         frames = (opened.upright(frame) for frame in decoded)
         for frame in frames:
             more = islice(frames, min(chunk, max(1, CHUNK_BYTES // frame.nbytes)) - 1)
@@ -143,8 +145,8 @@ def stream_timed(
 class _Opened:
     """An open container and its first video stream."""
 
-    def __init__(self, av: Any, container: Any, name: str, size: int) -> None:
-        self.av, self.container, self.name, self.size = av, container, name, size
+    def __init__(self, av: Any, container: Any, name: str, file: BinaryIO, size: int) -> None:
+        self.av, self.container, self.name = av, container, name
         if not container.streams.video:
             raise DataError(f"{name}: holds no video")
         self.stream = container.streams.video[0]
@@ -158,6 +160,11 @@ class _Opened:
         # MP4 and MOV say where each frame lies; FFmpeg does not mind if the file ends before.
         if "mp4" in self.format and any(entry.pos + entry.size > size for entry in self.stream.index_entries):
             raise DataError(f"{name}: ends before the last frame of its table of contents; it is cut off")
+        self.empty = 0  # frames of an AVI that it holds as "the one before"
+        if self.format == "avi":
+            if avi.is_cut_off(file, size):
+                raise DataError(f"{name}: ends before its header says; it is cut off")
+            self.empty = avi.empty_frames(file, size)
 
     def seek(self, stamp: int) -> bool:
         """Go to a key frame that is shown at or before `stamp` (units of the stream); False where none is found.
@@ -179,8 +186,9 @@ class _Opened:
 
     def decoded(self) -> Iterator[Any]:
         """Every frame from where the container stands; damage is an error and no missing frame."""
-        decoded = 0
+        decoded = packets = 0
         for packet in self.container.demux(self.stream):
+            packets += packet.size > 0
             if packet.is_corrupt:
                 raise DataError(f"{self.name}: damaged or cut off after {decoded} frame{'' if decoded == 1 else 's'}")
             for frame in packet.decode():
@@ -194,9 +202,14 @@ class _Opened:
             return
         if not decoded:
             raise DataError(f"{self.name}: not one frame in it; it is damaged or cut off")
-        # AVI says in its header how many frames there are and ends without an error where it was cut.
-        if self.format == "avi" and decoded < self.stream.frames:
-            raise DataError(f"{self.name}: holds {decoded} of {self.stream.frames} frames; it is cut off")
+        # AVI says in its header how many frames there are; FFmpeg passes over what it cannot make out.
+        not_coded = packets - decoded if self.stream.codec_context.name == "mpeg4" else 0
+        if self.format == "avi" and decoded + not_coded + self.empty < self.stream.frames:
+            raise DataError(f"{self.name}: holds {decoded} of {self.stream.frames} frames; it is damaged or cut off")
+
+    def shown(self) -> Iterator[Any]:
+        """Every frame from the beginning, as often as it is shown by the file's own count of frames."""
+        return avi.with_repeats(self.decoded(), self.stream) if self.format == "avi" else self.decoded()
 
     def upright(self, frame: Any) -> UInt8[np.ndarray, "H W 3"]:
         """The frame as a player shows it: phones store a portrait lying on its side and a note about it."""
@@ -218,12 +231,13 @@ def _opened(video: Video, name: str) -> Iterator[_Opened]:
     av.logging.set_level(None)  # what FFmpeg would print beside the error
     try:
         # Local files only: a playlist named .mp4 must not make a connection; one in memory must not even open a file.
-        if isinstance(video, bytes):
-            size, source, protocols = len(video), io.BytesIO(video), "none"
-        else:
-            size, source, protocols = Path(video).stat().st_size, f"file:{video}", "file"
-        with av.open(source, options={"protocol_whitelist": protocols}) as container:
-            yield _Opened(av, container, name, size)
+        in_memory = isinstance(video, bytes)
+        with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            options = {"protocol_whitelist": "none" if in_memory else "file"}
+            source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{video}"
+            with av.open(source, options=options) as container:
+                yield _Opened(av, container, name, file, size)
     except av.FFmpegError as error:
         # "End of file" is what FFmpeg says of a file that ends before its table of contents.
         cut = isinstance(error, av.error.EOFError)

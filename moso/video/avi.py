@@ -1,0 +1,66 @@
+"""What FFmpeg does not say of an AVI: whether the file ends early, and which frames it only holds as "the one before".
+
+An AVI is a list of chunks (RIFF: 4 characters, a length, as many bytes, padded to an even number). A chunk of a video
+stream without bytes, or MPEG-4's picture that is "not coded", means that the last frame stays: a recorder wrote it
+where it had no new one. Frame numbers, such as those of lists of ranges, count it.
+Reference: Microsoft, "AVI RIFF File Reference" and "AVIOLDINDEX structure".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+INDEX_ENTRY = struct.Struct("<4sIII")  # chunk, flags, place, length
+VIDEO_CHUNKS = (b"00dc", b"00db")  # of the file's first stream
+
+
+def is_cut_off(file: BinaryIO, size: int) -> bool:
+    """Whether a chunk of the outermost level (RIFF, one a gigabyte) is longer than what is left of the file."""
+    place = 0
+    while place + 8 <= size:
+        file.seek(place)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if kind != b"RIFF":
+            return False  # something that another program appended
+        if place + 8 + length > size:
+            return True
+        place += 8 + length + length % 2
+    return False
+
+
+def empty_frames(file: BinaryIO, size: int) -> int:
+    """How many chunks of the first stream's frames have no bytes, by the file's index; 0 where it has none."""
+    place = 12
+    while place + 8 <= size:
+        file.seek(place)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if kind == b"idx1":
+            whole = min(length, size - place - 8) // INDEX_ENTRY.size * INDEX_ENTRY.size
+            entries = INDEX_ENTRY.iter_unpack(file.read(whole))
+            return sum(chunk in VIDEO_CHUNKS and not count for chunk, _, _, count in entries)
+        place += 8 + length + length % 2
+    return 0
+
+
+def with_repeats(frames: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """FFmpeg's frames, each as often as the file shows it; an AVI's time stamps are numbers of frames.
+
+    Where frames are decoded in another order than they are shown, AVI's time stamps say nothing, and they come as they
+    are.
+    """
+    shown, last = 0, None
+    for frame in frames:
+        if stream.codec_context.has_b_frames:
+            yield frame
+            continue
+        number = shown if frame.pts is None else frame.pts - (stream.start_time or 0)
+        while last is not None and shown < number:
+            shown += 1
+            yield last
+        shown, last = shown + 1, frame
+        yield frame
+    while last is not None and shown < stream.frames:
+        shown += 1
+        yield last
