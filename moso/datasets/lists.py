@@ -11,35 +11,18 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from moso.download import DownloadError, OnProgress, download
 from moso.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from moso.datasets.spec import ListSpec  # whose module imports the readers, and those import this one
 
 VARIABLE = "MOSO_LISTS"
 """Environment variable that names another folder."""
 MOST_BYTES = 16_000_000
 """Far above any list's size (the largest named in this project has 36 kB): bounds what a wrong address can send."""
-
-
-class PublishedList(Protocol):
-    """What this module asks of moso.datasets.spec.ListSpec."""
-
-    @property
-    def file(self) -> str:
-        """Its name in the folder."""
-
-    @property
-    def url(self) -> str:
-        """Where it is published, at a fixed commit."""
-
-    @property
-    def lines(self) -> int:
-        """Number of its lines, blank ones left out."""
-
-    @property
-    def sha256(self) -> str:
-        """Of its content, hexadecimal."""
 
 
 def folder() -> Path:
@@ -48,7 +31,7 @@ def folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "moso" / "lists"
 
 
-def place_of(published: PublishedList) -> Path:
+def place_of(published: ListSpec) -> Path:
     """Where the list is looked for and fetched to, whether or not it is there.
 
     Raises:
@@ -60,7 +43,7 @@ def place_of(published: PublishedList) -> Path:
     return folder() / name
 
 
-def path_of(published: PublishedList) -> Path | None:
+def path_of(published: ListSpec) -> Path | None:
     """The verified list; None where it is not there.
 
     Raises:
@@ -69,7 +52,7 @@ def path_of(published: PublishedList) -> Path | None:
     return place_of(published) if _content(published) is not None else None
 
 
-def read_list(published: PublishedList) -> list[str] | None:
+def read_list(published: ListSpec) -> list[str] | None:
     """The verified list's lines in order, blank ones left out, without surrounding space; None where it is not there.
 
     Raises:
@@ -79,7 +62,7 @@ def read_list(published: PublishedList) -> list[str] | None:
     return None if content is None else _lines(content)
 
 
-def fetch(published: PublishedList, on_progress: OnProgress | None = None) -> Path:
+def fetch(published: ListSpec, on_progress: OnProgress | None = None) -> Path:
     """Download a list unless the verified one is there, and return its path.
 
     Raises:
@@ -102,7 +85,7 @@ def fetch(published: PublishedList, on_progress: OnProgress | None = None) -> Pa
     return target
 
 
-def _content(published: PublishedList) -> bytes | None:
+def _content(published: ListSpec) -> bytes | None:
     path = place_of(published)
     if not path.is_file():
         return None
