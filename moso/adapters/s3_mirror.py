@@ -8,6 +8,7 @@ all. Nothing in the folder is ever deleted: objects that are gone from the bucke
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import threading
