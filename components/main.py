@@ -3,6 +3,7 @@
     python -m components.preprocess.step --in episodes=data/sim_push/episodes --out frames=data/sim_push/frames
 
 Environment: MOSO_DEVICE (auto, cpu, cuda …), MOSO_TRACKING=off (record nothing), MOSO_WORK (work folders, .work),
+MOSO_WORKERS (processes that read recordings; by default one a core),
 MLFLOW_TRACKING_URI (a tracking server; the default is a database in mlruns/ of the current folder).
 """
 
@@ -103,13 +104,26 @@ def execute(step: str, run: Run, config: Any, inputs: Paths, outputs: Paths) -> 
     stop = StopSignal()
     stop.listen()
     context = Context(
-        work=Path(os.environ.get("MOSO_WORK", ".work")).absolute() / step, tracker=_tracker(), stop=stop, device=device
+        work=Path(os.environ.get("MOSO_WORK", ".work")).absolute() / step,
+        tracker=_tracker(),
+        stop=stop,
+        device=device,
+        workers=_workers(),
     )
     try:
         run(config, inputs, outputs, context)
     except BaseException as error:
         context.tracker.finish("KILLED" if isinstance(error, (StopRequested, KeyboardInterrupt)) else "FAILED")
         raise
+
+
+def _workers() -> int:
+    text = os.environ.get("MOSO_WORKERS")
+    if not text:
+        return cores()
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError("MOSO_WORKERS", text, "must be a number of processes, 1 or more", "unset it: one a core")
+    return int(text)
 
 
 def cores() -> int:

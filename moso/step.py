@@ -51,6 +51,7 @@ class Context:
         tracker: where the run is recorded.
         stop: the stop signal; a step that sees it writes a checkpoint and raises StopRequested.
         device: "cpu", "cuda" …; "auto" takes a GPU where there is one.
+        workers: processes that read and convert recordings. No part of any result.
         world: the workers that run this step together, each in its own process with the same arguments; one by default.
         on_checkpoint: called by the training loop on rank 0 with the folder of a checkpoint and the steps done, each
             time one has become whole: where it is copied away or reported. The folder stays whole during the call; a
@@ -62,6 +63,7 @@ class Context:
     tracker: Tracker = field(default_factory=NullTracker)
     stop: StopSignal = field(default_factory=StopSignal)
     device: str = "auto"
+    workers: int = 1
     world: World = field(default_factory=Solo)
     on_checkpoint: Callable[[Path, int], None] | None = None
     options: Mapping[str, str] = field(default_factory=dict)

@@ -1,11 +1,22 @@
 """preprocess: episodes -> the frame cache: decoded once, cropped, resized, in memory-mapped uint8 shards.
 
-The output folder `frames` is a moso.frames.cache with statistics.json (moso.frames.statistics) beside the index.
+The output folder `frames` is a moso.frames.cache, and beside its index
+
+    statistics.json                        moso.frames.statistics
+    data.json                              what the data set is: licence, how it was split, what actions and states mean
+    manifest.parquet, quarantine.parquet   as ingest wrote them
+
+A shard is a function of the episodes in it and of what is done with them. It is written by one process, several side by
+side, and kept in the work folder (as a hard link, where the file system has them): a stopped run goes on, and a data
+set that has grown gets further shards, the earlier ones untouched.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,19 +25,23 @@ from typing import Any
 
 import pandas as pd
 
-from moso.config import build
-from moso.datasets.episode import Episode, Rejected, frames_sha256
+import moso
+from components.raw import raw_root
+from moso.config import build, to_dict
+from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.manifest import Manifest
 from moso.datasets.readers import reader
 from moso.datasets.spec import DatasetSpec
 from moso.errors import ConfigError, DataError, StopRequested
-from moso.frames.cache import FORMAT, VERSION, FrameCache, FrameCacheWriter
+from moso.frames.cache import FORMAT, VERSION, FrameCache
 from moso.frames.resize import crop_frames, resize_frames
 from moso.frames.statistics import statistics
+from moso.frames.writer import SHARDS, CacheSettings, ShardWriter, plan_shards, shard_folder, write_index
+from moso.lock import hold
 from moso.progress import Progress
 from moso.provenance import (
     atomic_folder,
-    code_digest,
+    digest_bytes,
     digest_file,
     digest_json,
     read_provenance,
@@ -34,9 +49,11 @@ from moso.provenance import (
     write_provenance,
 )
 from moso.step import Context, Paths
+from moso.workers import work_through
 
 EPISODES_FORMAT = "moso.episodes"
-EPISODES_VERSION = 1
+EPISODES_VERSION = 2
+COPIED = ("manifest.parquet", "quarantine.parquet")
 
 
 @dataclass(frozen=True)
@@ -67,94 +84,233 @@ class Config:
         return self.shard_megabytes * 10**6
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One shard to be written.
+
+    Attributes:
+        number: its place in the cache.
+        folder: where it is kept in the work folder; its name is the digest of all that it depends on.
+        episodes: of each episode its id, split, the sha256 of its raw frames, and the name of its source, in order.
+        sources: by name.
+    """
+
+    number: int
+    folder: Path
+    episodes: tuple[tuple[str, str, str, str], ...]
+    sources: Mapping[str, Source]
+
+
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Write the cache of every episode in the manifest.
 
-    Whole shards are kept in the work folder, so that a killed run goes on; the output appears when all is written.
-
     Raises:
-        DataError: a raw file is not what it was when it was ingested.
+        DataError: a raw file is not what it was when it was ingested, or the recordings do not fit together.
         StopRequested: the stop signal was raised.
     """
     episodes = inputs["episodes"]
     record = read_provenance(episodes, format=EPISODES_FORMAT, version=EPISODES_VERSION)
-    digest = record["digest"]
-    code = {"code": code_digest(), "step_code": digest_file(Path(__file__))}
-    key = digest_json({"config": config, "episodes": digest, **code})[:16]
-    staging = context.work / key
-    staging.mkdir(parents=True, exist_ok=True)
-
-    _write_shards(config, episodes, _raw_root(episodes, record["config"]), staging, context)
-    write_json(staging / "statistics.json", statistics(FrameCache.open(staging)))
-
-    with atomic_folder(outputs["frames"]) as folder:
-        for path in sorted(staging.iterdir()):
-            shutil.move(path, folder / path.name)
-        write_provenance(
-            folder, format=FORMAT, version=VERSION, step="preprocess", config=config, inputs={"episodes": digest}
-        )
-    staging.rmdir()
-
-
-def _raw_root(episodes: Path, ingested: Mapping[str, Any]) -> Path:
-    """Where ingest read the raw files: kept with the episodes, or the folder that its config names.
-
-    The folder's path is looked up in the provenance, so that it is no part of the episodes' digest.
-    """
-    kept = episodes / "raw"
-    return kept if kept.is_dir() else Path(ingested["raw"] or ingested["spec"]["source"]["path"])
-
-
-def _write_shards(config: Config, folder: Path, root: Path, staging: Path, context: Context) -> None:
-    spec = build(DatasetSpec, json.loads((folder / "spec.json").read_text()), "spec")
-    table = Manifest.read(folder / "manifest.parquet").table
+    spec = build(DatasetSpec, json.loads((episodes / "spec.json").read_text()), "spec")
+    table = Manifest.read(episodes / "manifest.parquet").table
     if table.empty:
-        raise DataError(f"{folder}: the manifest holds no episodes")
+        raise DataError(f"{episodes}: the manifest holds no episodes")
+    kept = episodes / "raw"  # of a simulated data set
+    root = kept if kept.is_dir() else raw_root(spec, record["config"]["raw"], context.work.parent, context.stop)
+    settings = _settings(config, spec, table, root)
 
-    first = next(_episodes(root, spec, table.head(1)))
-    height, width = crop_frames(first.frames, spec.crop).shape[1:3]
-    height, width = config.height or height, config.width or width
-    with (
-        FrameCacheWriter(
-            staging,
-            height=height,
-            width=width,
-            fps=spec.fps,
-            actions=0 if first.actions is None else first.actions.shape[1],
-            states=0 if first.states is None else first.states.shape[1],
-            shard_bytes=config.shard_bytes,
-        ) as writer,
-        Progress("preprocess", len(table), "episodes", done=len(writer.written)) as progress,
-    ):
-        splits = dict(zip(table["episode_id"], table["split"], strict=True))
-        for episode in _episodes(root, spec, table[~table["episode_id"].isin(writer.written)]):
-            frames = resize_frames(crop_frames(episode.frames, spec.crop), height, width)
-            writer.add(episode.episode_id, splits[episode.episode_id], frames, episode.actions, episode.states)
-            progress.advance()
-            if context.stop:
-                raise StopRequested("whole shards are kept")
+    store = context.work / spec.name
+    store.mkdir(parents=True, exist_ok=True)
+    with hold(store, "preprocessing"):
+        shards = _shards(config, spec, table, settings, root, store)
+        _write_missing(shards, settings, root, spec, context)
+        with atomic_folder(outputs["frames"]) as folder:
+            (folder / SHARDS).mkdir()
+            for shard in shards:
+                _copy(shard.folder, shard_folder(folder, shard.number))
+            write_index(folder, settings)
+            write_json(folder / "statistics.json", statistics(FrameCache.open(folder)))
+            write_json(folder / "data.json", _data(spec, table, json.loads((episodes / "splits.json").read_text())))
+            for name in COPIED:
+                shutil.copyfile(episodes / name, folder / name)
+            write_provenance(
+                folder,
+                format=FORMAT,
+                version=VERSION,
+                step="preprocess",
+                config=config,
+                inputs={"episodes": record["digest"]},
+            )
+        _prune(store, {shard.folder.name for shard in shards})
 
 
-def _episodes(root: Path, spec: DatasetSpec, table: pd.DataFrame) -> Iterator[Episode]:
-    """The manifest's episodes, decoded, in its order (a file that holds several is read once).
+def _settings(config: Config, spec: DatasetSpec, table: pd.DataFrame, root: Path) -> CacheSettings:
+    """What all shards share; refused where the recordings differ in what they must share."""
+    sizes = table[["height", "width"]].drop_duplicates()
+    if len(sizes) > 1 and config.height is None:
+        several = ", ".join(f"{h} x {w}" for h, w in sizes.head(3).itertuples(index=False))
+        raise ConfigError(
+            "preprocess.height", None, f"the recordings have {len(sizes)} sizes ({several} …)", "set height and width"
+        )
+    if table["actions"].nunique() > 1:
+        first = table.drop_duplicates("actions")
+        several = ", ".join(f"{e} has {a}" for e, a in zip(first["episode_id"], first["actions"], strict=True))
+        raise DataError(f"episodes have actions of several dimensions: {several}; leave one kind out of the data set")
+    first = table.iloc[0]
+    source = _sources(root, spec)[str(first["source"])]
+    for record in reader(spec.format).read(root, source, spec, {first["episode_id"]}):
+        if isinstance(record, Episode) and record.episode_id == first["episode_id"]:
+            break
+    else:
+        raise DataError(f"{root / source.name}: {first['episode_id']} can no longer be read; ingest again")
+    height, width = _cropped(int(first["height"]), int(first["width"]), spec)
+    return CacheSettings(
+        height=config.height or height,
+        width=config.width or width,
+        fps=spec.fps,
+        actions=0 if record.actions is None else record.actions.shape[1],
+        states=0 if record.states is None else record.states.shape[1],
+    )
+
+
+def _cropped(height: int, width: int, spec: DatasetSpec) -> tuple[int, int]:
+    return (min(height, width),) * 2 if spec.crop == "center" else (height, width)
+
+
+def _sources(root: Path, spec: DatasetSpec) -> dict[str, Source]:
+    return {source.name: source for source in reader(spec.format).sources(root, spec)}
+
+
+def _shards(
+    config: Config, spec: DatasetSpec, table: pd.DataFrame, settings: CacheSettings, root: Path, store: Path
+) -> list[Shard]:
+    """The shards of the cache. A version of the manifest begins a shard, so that earlier ones stay as they are."""
+    sources = _sources(root, spec)
+    same = {"settings": to_dict(settings), "crop": spec.crop, "resize": spec.resize, "code": _code()}
+    shards: list[Shard] = []
+    for _, added in table.groupby("added_in", sort=True):
+        rows = [
+            (str(e), str(split), str(sha256), str(source))
+            for e, split, sha256, source in zip(
+                added["episode_id"], added["split"], added["sha256"], added["source"], strict=True
+            )
+        ]
+        for planned in plan_shards(added["frames"].tolist(), settings.frame_bytes, config.shard_bytes):
+            episodes = tuple(rows[planned.start : planned.stop])
+            missing = next((source for *_, source in episodes if source not in sources), None)
+            if missing is not None:
+                raise DataError(f"{root / missing} is no longer there; restore it, or ingest again")
+            number = len(shards)
+            key = digest_json({**same, "number": number, "episodes": [row[:3] for row in episodes]})[:24]
+            needed = {source: sources[source] for *_, source in episodes}
+            shards.append(Shard(number, store / key, episodes, needed))
+    return shards
+
+
+def _code() -> str:
+    """Digest of the code that a shard's content depends on."""
+    package = Path(moso.__file__).parent
+    parts = [p for part in ("datasets", "frames", "video") for p in sorted((package / part).rglob("*.py"))]
+    return digest_bytes("".join(digest_file(path) for path in (*parts, Path(__file__))).encode())
+
+
+def _write_missing(
+    shards: list[Shard], settings: CacheSettings, root: Path, spec: DatasetSpec, context: Context
+) -> None:
+    missing = [shard for shard in shards if not (shard.folder / "shard.json").exists()]
+    total = sum(len(shard.episodes) for shard in shards)
+    there = total - sum(len(shard.episodes) for shard in missing)
+    workers = min(context.workers, max(1, len(missing)))
+    written = 0
+    with Progress("preprocess", total, "episodes", done=there) as progress:
+        task = functools.partial(write_shard, root, spec, settings)
+        for episodes in work_through(task, missing, workers, stop=context.stop, where="preprocess"):
+            written += 1
+            progress.advance(episodes)
+    if written < len(missing):
+        raise StopRequested("whole shards are kept")
+
+
+def write_shard(root: Path, spec: DatasetSpec, settings: CacheSettings, shard: Shard) -> int:
+    """Decode, crop and resize the episodes of a shard into its folder; the number of them.
 
     Raises:
         DataError: an episode cannot be read any more, or its frames are not those that were ingested.
     """
-    read = reader(spec.format).read
-    for source, rows in table.groupby("source", sort=False):
-        wanted = dict(zip(rows["episode_id"], rows["sha256"], strict=True))
+    splits = {episode_id: split for episode_id, split, _, _ in shard.episodes}
+    with ShardWriter(shard.folder, shard.number, settings) as writer:
+        for episode, sha256 in _episodes(root, spec, shard):
+            hashed = hashlib.sha256()
+            chunks = _converted(episode, spec, settings, hashed)
+            writer.add(episode.episode_id, splits[episode.episode_id], chunks, episode.actions, episode.states)
+            if hashed.hexdigest() != sha256:
+                raise DataError(
+                    f"{root / episode.source}: {episode.episode_id} changed since it was ingested; ingest again"
+                )
+    return len(shard.episodes)
+
+
+def _converted(episode: Episode, spec: DatasetSpec, settings: CacheSettings, hashed: Any) -> Iterator[Any]:
+    """Chunks as the cache holds them; the raw ones are added to `hashed`."""
+    for chunk in episode.chunks():
+        hashed.update(chunk if chunk.flags.c_contiguous else chunk.tobytes())
+        yield resize_frames(crop_frames(chunk, spec.crop), settings.height, settings.width, spec.resize)
+
+
+def _episodes(root: Path, spec: DatasetSpec, shard: Shard) -> Iterator[tuple[Episode, str]]:
+    """The shard's episodes, in its order, with the sha256 that their frames must have.
+
+    A source that holds several neighbouring episodes is read once.
+    """
+    rows = pd.DataFrame(shard.episodes, columns=["episode_id", "split", "sha256", "source"])
+    for name, group in rows.groupby("source", sort=False):
+        wanted = dict(zip(group["episode_id"], group["sha256"], strict=True))
+        order = iter(list(wanted))
         reasons = []
-        for record in read(root, str(source), spec):
+        for record in reader(spec.format).read(root, shard.sources[str(name)], spec, set(wanted)):
             if isinstance(record, Rejected):
                 reasons.append(record.reason)
             elif sha256 := wanted.pop(record.episode_id, None):
-                if frames_sha256(record.frames) != sha256:
-                    raise DataError(f"{root / source}: {record.episode_id} changed since it was ingested; ingest again")
-                yield record
+                if record.episode_id != next(order):
+                    raise DataError(f"{root / str(name)}: its episodes have changed their order; ingest again")
+                yield record, sha256
         if wanted:
             why = f" ({'; '.join(reasons)})" if reasons else ""
-            raise DataError(f"{root / source}: {', '.join(wanted)} can no longer be read{why}; ingest again")
+            raise DataError(f"{root / str(name)}: {', '.join(wanted)} can no longer be read{why}; ingest again")
+
+
+def _data(spec: DatasetSpec, table: pd.DataFrame, splits: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = table.groupby(["height", "width"]).size()
+    return {
+        "data_set": spec.name,
+        "title": spec.title,
+        "licence": spec.licence,
+        "homepage": spec.homepage,
+        "format": spec.format,
+        "splits": dict(splits),
+        "crop": spec.crop,
+        "resize": spec.resize,
+        "raw_sizes": [{"height": int(h), "width": int(w), "episodes": int(n)} for (h, w), n in sizes.items()],
+        "actions": to_dict(spec.actions),
+        "states": to_dict(spec.states),
+        "paper": to_dict(spec.paper),
+    }
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A shard as hard links, or as copies where the file system has none: neither side is ever written into."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            shutil.copyfile(path, target / path.name)
+
+
+def _prune(store: Path, used: set[str]) -> None:
+    """Drop shards that this cache does not have: the work folder holds one cache a data set, not its history."""
+    for path in store.iterdir():
+        if path.is_dir() and path.name not in used:
+            shutil.rmtree(path)
 
 
 if __name__ == "__main__":

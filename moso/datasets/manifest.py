@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
     [
         ("episode_id", pa.string()),
         ("split", pa.string()),
+        ("recording", pa.string()),
         ("source", pa.string()),
         ("sha256", pa.string()),
         ("frames", pa.int64()),
@@ -34,6 +35,7 @@ class Row(TypedDict):
 
     episode_id: str
     split: str
+    recording: str
     source: str
     sha256: str
     frames: int
@@ -63,8 +65,9 @@ class Manifest:
     """Episodes of a data set.
 
     Attributes:
-        table: columns episode_id, split, source, sha256 (of the frames' bytes), frames, height, width (of the raw
-            frames), fps, actions (their dimension, 0: none), added_in (manifest version that brought the row).
+        table: columns episode_id, split, recording (episodes of one never lie in two splits), source, sha256 (of the
+            frames' bytes), frames, height, width (of the raw frames), fps, actions (their dimension, 0: none), added_in
+            (manifest version that brought the row).
     """
 
     table: pd.DataFrame
@@ -99,7 +102,7 @@ class Manifest:
         """The next version: this one's rows, unchanged and first, then `rows`. Without rows, this one.
 
         Raises:
-            DataError: an id twice, or the same frames in two splits (a leak from training to test).
+            DataError: an id twice, or one recording or the same frames in two splits (a leak from training to test).
         """
         if not rows:
             return self
@@ -111,14 +114,13 @@ class Manifest:
                 f"episode id {first['episode_id'].iloc[0]!r} occurs {len(first)} times, in {_list(first['source'])}; "
                 f"{twice['episode_id'].nunique()} ids are affected: remove or rename the files"
             )
-        splits = table.groupby("sha256")["split"].nunique()
-        leaks = splits[splits > 1]
-        if len(leaks):
-            group = table[table["sha256"] == leaks.index[0]]
-            pairs = ", ".join(f"{e} ({s})" for e, s in zip(group["episode_id"], group["split"], strict=True))
-            raise DataError(
-                f"the same frames lie in several splits: {pairs}; {len(leaks)} such groups: remove one side of each"
-            )
+        for column, what in (("recording", "one recording lies"), ("sha256", "the same frames lie")):
+            splits = table.groupby(column)["split"].nunique()
+            leaks = splits[splits > 1]
+            if len(leaks):
+                group = table[table[column] == leaks.index[0]].drop_duplicates("split")
+                pairs = ", ".join(f"{e} ({s})" for e, s in zip(group["episode_id"], group["split"], strict=True))
+                raise DataError(f"{what} in several splits: {pairs}; {len(leaks)} such groups: remove one side of each")
         return Manifest(table)
 
     def counts(self) -> dict[str, dict[str, int]]:

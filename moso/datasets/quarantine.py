@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from moso.datasets.episode import Rejected
 from moso.datasets.manifest import write_parquet
-from moso.errors import DataError
+from moso.errors import DataError, FormatError
 
 SCHEMA = pa.schema([("file", pa.string()), ("offset", pa.int64()), ("reason", pa.string())])
 SHOWN = 5
@@ -21,6 +22,18 @@ def write_quarantine(rejected: Sequence[Rejected], path: Path) -> None:
     """Write columns file, offset, reason; a table without rows where nothing is bad."""
     table = pd.DataFrame([(r.file, r.offset, r.reason) for r in rejected], columns=SCHEMA.names)
     write_parquet(table, SCHEMA, path)
+
+
+def read_quarantine(path: Path) -> list[Rejected]:
+    """The records that `write_quarantine` wrote.
+
+    Raises:
+        FormatError: columns that are not a quarantine table's.
+    """
+    table = pq.read_table(path)
+    if table.schema.names != SCHEMA.names:
+        raise FormatError(f"{path}: columns {table.schema.names}, a quarantine table has {SCHEMA.names}")
+    return [Rejected(**row) for row in table.to_pylist()]
 
 
 def check_share(rejected: Sequence[Rejected], read: int, limit: float) -> None:

@@ -1,6 +1,7 @@
 """Writing and extending a frame cache (see moso.frames.cache for the layout).
 
-Memory is bounded by one episode, whatever the size of a shard: arrays grow on disk.
+A shard is written by one process, shards side by side by several. Memory is bounded by a chunk of an episode, whatever
+the size of a shard: arrays grow on disk.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,16 +46,24 @@ class GrowingArray:
 
     def __init__(self, path: Path, dtype: np.dtype[Any], row: tuple[int, ...]) -> None:
         self.rows = 0
-        self._dtype, self._row = dtype, row
+        self.dtype, self.row = dtype, row
         self._file = path.open("wb")
         self._header()
         self._start = self._file.tell()
 
     def append(self, values: np.ndarray) -> None:
         """Add rows."""
-        assert (values.dtype, values.shape[1:]) == (self._dtype, self._row)
+        assert (values.dtype, values.shape[1:]) == (self.dtype, self.row)
         self._file.write(np.ascontiguousarray(values).data)
         self.rows += len(values)
+
+    def cut(self, rows: int) -> None:
+        """Drop the rows from `rows` on."""
+        self._file.flush()
+        size = int(np.prod(self.row, dtype=np.int64)) * self.dtype.itemsize
+        self._file.truncate(self._start + rows * size)
+        self._file.seek(0, os.SEEK_END)
+        self.rows = rows
 
     def close(self) -> None:
         """Complete the file on disk."""
@@ -70,12 +80,155 @@ class GrowingArray:
         self._file.close()
 
     def _header(self) -> None:
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.rows, *self._row)}
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.row)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
+@dataclass(frozen=True)
+class CacheSettings:
+    """What all shards of a cache have in common.
+
+    Attributes:
+        height: pixels of every frame.
+        width: pixels of every frame.
+        fps: frames a second.
+        actions: dimension of the actions; 0: none are kept.
+        states: dimension of the states; 0: none are kept.
+    """
+
+    height: int
+    width: int
+    fps: float
+    actions: int = 0
+    states: int = 0
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame."""
+        return self.height * self.width * 3
+
+
+def plan_shards(frames: Sequence[int], frame_bytes: int, shard_bytes: int = SHARD_BYTES) -> list[range]:
+    """Which episodes go into which shard, in order: a shard ends before its frames would exceed `shard_bytes`.
+
+    Args:
+        frames: of each episode. A longer episode than fits has a shard for itself.
+        frame_bytes: bytes of a frame.
+        shard_bytes: of a shard, at most.
+
+    Returns:
+        For each shard the range of its episodes' positions in `frames`.
+    """
+    shards, first, size = [], 0, 0
+    for i, count in enumerate(frames):
+        if i > first and size + count * frame_bytes > shard_bytes:
+            shards.append(range(first, i))
+            first, size = i, 0
+        size += count * frame_bytes
+    return [*shards, range(first, len(frames))] if frames else []
+
+
+class ShardWriter:
+    """Writes one shard: into a hidden folder beside it, which becomes the shard by a rename.
+
+    Use as a context manager: leaving it by an exception leaves nothing.
+    """
+
+    def __init__(self, folder: Path, number: int, settings: CacheSettings) -> None:
+        """
+        Args:
+            folder: the shard's own; its parent must be there.
+            number: the shard's place in the cache.
+            settings: of the cache.
+        """
+        self.folder, self.number, self.settings = folder, number, settings
+        self._partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir()
+        rows: Sequence[tuple[str, tuple[int, ...], Any]] = (
+            ("frames", (settings.height, settings.width, 3), np.uint8),
+            ("actions", (settings.actions,), np.float32),
+            ("states", (settings.states,), np.float32),
+        )
+        self._arrays = {
+            name: GrowingArray(self._partial / f"{name}.npy", np.dtype(dtype), row)
+            for name, row, dtype in rows
+            if row != (0,)  # the cache keeps none
+        }
+        self._episodes: list[dict[str, Any]] = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    @property
+    def frames(self) -> int:
+        """Frames so far."""
+        return self._arrays["frames"].rows
+
+    def add(
+        self,
+        episode_id: str,
+        split: str,
+        chunks: Iterable[np.ndarray],
+        actions: np.ndarray | None = None,
+        states: np.ndarray | None = None,
+    ) -> None:
+        """Append an episode: chunks of its frames, uint8 [0, 255] (n, H, W, 3); actions (T, A), states (T, S) float32.
+
+        An episode that turns out to be bad, also by an error that `chunks` raises, leaves the shard as it was.
+
+        Raises:
+            DataError: arrays of another shape or type than the cache's.
+        """
+        first = self.frames
+        try:
+            for chunk in chunks:
+                self._check(episode_id, "frames", chunk, len(chunk))
+                self._arrays["frames"].append(chunk)
+            count = self.frames - first
+            for name, values in (("actions", actions), ("states", states)):
+                if name in self._arrays:
+                    self._arrays[name].append(self._check(episode_id, name, values, count))
+        except BaseException:
+            for array in self._arrays.values():
+                array.cut(min(first, array.rows))
+            raise
+        row = {"episode_id": episode_id, "split": split, "shard": self.number}
+        self._episodes.append(row | {"first_frame": first, "frames": count})
+
+    def close(self) -> dict[str, Any]:
+        """Make the shard appear; its part of the index."""
+        frames = self.frames
+        for array in self._arrays.values():
+            array.close()
+        files = {f"{name}.npy": _described(self._partial / f"{name}.npy") for name in self._arrays}
+        shard = {"settings": asdict(self.settings), "frames": frames, "files": files, "episodes": self._episodes}
+        write_json(self._partial / "shard.json", shard)
+        os.replace(self._partial, self.folder)
+        return shard
+
+    def abandon(self) -> None:
+        """Leave nothing."""
+        for array in self._arrays.values():
+            array.abandon()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _check(self, episode_id: str, name: str, values: np.ndarray | None, count: int) -> np.ndarray:
+        array = self._arrays[name]
+        if values is None or values.dtype != array.dtype or values.shape != (count, *array.row):
+            found = "none" if values is None else f"{values.dtype} {values.shape}"
+            raise DataError(f"{episode_id}: {name} are {found}, expected {array.dtype} {(count, *array.row)}")
+        return values
+
+
 class FrameCacheWriter:
-    """Writes a cache, extends one, or goes on with one whose writer was killed.
+    """Writes a cache in one process, extends one, or goes on with one whose writer was killed.
 
     Shards that the folder holds already stay as they are; `written` names their episodes, and new shards follow.
     Use as a context manager: leaving it writes the index; leaving it by an exception keeps whole shards and drops the
@@ -96,32 +249,26 @@ class FrameCacheWriter:
         """
         Args:
             folder: made where it is missing.
-            height: pixels of every frame.
-            width: pixels of every frame.
-            fps: frames a second of every episode.
-            actions: dimension of the actions; 0: none are kept.
-            states: dimension of the states; 0: none are kept.
+            height, width, fps, actions, states: see CacheSettings.
             shard_bytes: a shard is closed before its frames would exceed this (a longer episode has one for itself).
 
         Raises:
             FormatError: the folder holds a cache of frames of another size, rate or dimension.
         """
         self.folder, self.shard_bytes = folder, shard_bytes
-        self._settings: dict[str, Any] = {
-            "height": height, "width": width, "fps": fps, "actions": actions, "states": states,
-        }  # fmt: skip
+        self.settings = CacheSettings(height, width, fps, actions, states)
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         for partial in (folder / SHARDS).glob(".*.partial"):
             shutil.rmtree(partial)
-        self._shards: list[dict[str, Any]] = []
-        while (path := self._shard_folder(len(self._shards)) / "shard.json").exists():
-            shard = json.loads(path.read_text())
-            if shard["settings"] != self._settings:
-                raise FormatError(f"{path.parent}: written as {shard['settings']}, asked for {self._settings}")
-            self._shards.append(shard)
-        self.written = {str(e["episode_id"]) for shard in self._shards for e in shard["episodes"]}
-        self._arrays: dict[str, GrowingArray] = {}
-        self._episodes: list[dict[str, Any]] = []
+        shards = read_shards(folder)
+        for number, shard in enumerate(shards):
+            if shard["settings"] != asdict(self.settings):
+                raise FormatError(
+                    f"{shard_folder(folder, number)}: written as {shard['settings']}, asked for {asdict(self.settings)}"
+                )
+        self.written = {str(e["episode_id"]) for shard in shards for e in shard["episodes"]}
+        self._next = len(shards)
+        self._shard: ShardWriter | None = None
 
     def __enter__(self) -> FrameCacheWriter:
         return self
@@ -129,10 +276,8 @@ class FrameCacheWriter:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if kind is None:
             self.close()
-        else:
-            for array in self._arrays.values():
-                array.abandon()
-            shutil.rmtree(self._partial, ignore_errors=True)
+        elif self._shard:
+            self._shard.abandon()
 
     def add(
         self,
@@ -149,76 +294,57 @@ class FrameCacheWriter:
         """
         if episode_id in self.written:
             raise DataError(f"{episode_id} is in the cache already")
-        values = self._checked(episode_id, frames, actions, states)
-        if self._arrays and (self._arrays["frames"].rows + len(frames)) * self._frame_bytes > self.shard_bytes:
+        size = self.settings.frame_bytes
+        if self._shard and (self._shard.frames + len(frames)) * size > self.shard_bytes and self._shard.frames:
             self._close_shard()
-        if not self._arrays:
-            self._partial.mkdir()
-            for name, array in values.items():
-                self._arrays[name] = GrowingArray(self._partial / f"{name}.npy", array.dtype, array.shape[1:])
-        row = {"episode_id": episode_id, "split": split, "shard": len(self._shards)}
-        self._episodes.append(row | {"first_frame": self._arrays["frames"].rows, "frames": len(frames)})
-        for name, array in values.items():
-            self._arrays[name].append(array)
+        if not self._shard:
+            self._shard = ShardWriter(shard_folder(self.folder, self._next), self._next, self.settings)
+        self._shard.add(episode_id, split, [frames], actions, states)
         self.written.add(episode_id)
 
     def close(self) -> None:
-        """Finish the last shard and write the episodes' table and the index; the index last, by a rename."""
+        """Finish the last shard and write the episodes' table and the index."""
         self._close_shard()
-        table = f"episodes.{len(self._shards)}.parquet"
-        rows = [row for shard in self._shards for row in shard["episodes"]]
-        pq.write_table(pa.Table.from_pylist(rows, schema=EPISODES), self.folder / table)
-        index = {
-            "format": FORMAT,
-            "version": VERSION,
-            **self._settings,
-            "episodes": {"file": table, "rows": len(rows), **_described(self.folder / table)},
-            "shards": [{"frames": shard["frames"], "files": shard["files"]} for shard in self._shards],
-        }
-        write_json(self.folder / INDEX, index)
-
-    @property
-    def _frame_bytes(self) -> int:
-        return int(self._settings["height"] * self._settings["width"] * 3)
-
-    @property
-    def _partial(self) -> Path:
-        return self.folder / SHARDS / f".{len(self._shards):05d}.partial"
-
-    def _shard_folder(self, number: int) -> Path:
-        return self.folder / SHARDS / f"{number:05d}"
-
-    def _checked(self, episode_id: str, *arrays: np.ndarray | None) -> dict[str, np.ndarray]:
-        frames = arrays[0]
-        assert frames is not None
-        size = self._settings["height"], self._settings["width"], 3
-        rows: Sequence[tuple[str, tuple[int, ...], Any]] = (
-            ("frames", size, np.uint8),
-            ("actions", (self._settings["actions"],), np.float32),
-            ("states", (self._settings["states"],), np.float32),
-        )
-        values = {}
-        for (name, row, dtype), array in zip(rows, arrays, strict=True):
-            if row == (0,):
-                continue  # the cache keeps none
-            if array is None or array.dtype != dtype or array.shape != (len(frames), *row):
-                found = "none" if array is None else f"{array.dtype} {array.shape}"
-                raise DataError(f"{episode_id}: {name} are {found}, expected {np.dtype(dtype)} {(len(frames), *row)}")
-            values[name] = array
-        return values
+        write_index(self.folder, self.settings)
 
     def _close_shard(self) -> None:
-        if not self._arrays:
+        if not self._shard:
             return
-        frames = self._arrays["frames"].rows
-        for array in self._arrays.values():
-            array.close()
-        files = {f"{name}.npy": _described(self._partial / f"{name}.npy") for name in self._arrays}
-        shard = {"settings": self._settings, "frames": frames, "files": files, "episodes": self._episodes}
-        write_json(self._partial / "shard.json", shard)
-        os.replace(self._partial, self._shard_folder(len(self._shards)))
-        self._shards.append(shard)
-        self._arrays, self._episodes = {}, []
+        if self._shard.frames:
+            self._shard.close()
+            self._next += 1
+        else:
+            self._shard.abandon()
+        self._shard = None
+
+
+def shard_folder(folder: Path, number: int) -> Path:
+    """Where a shard of the cache in `folder` lies."""
+    return folder / SHARDS / f"{number:05d}"
+
+
+def read_shards(folder: Path) -> list[dict[str, Any]]:
+    """shard.json of every whole shard, from the first to the last before a gap."""
+    shards: list[dict[str, Any]] = []
+    while (path := shard_folder(folder, len(shards)) / "shard.json").exists():
+        shards.append(json.loads(path.read_text()))
+    return shards
+
+
+def write_index(folder: Path, settings: CacheSettings) -> None:
+    """Write the episodes' table and index.json of the shards in `folder`; the index last, by a rename."""
+    shards = read_shards(folder)
+    table = f"episodes.{len(shards)}.parquet"
+    rows = [row for shard in shards for row in shard["episodes"]]
+    pq.write_table(pa.Table.from_pylist(rows, schema=EPISODES), folder / table)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        **asdict(settings),
+        "episodes": {"file": table, "rows": len(rows), **_described(folder / table)},
+        "shards": [{"frames": shard["frames"], "files": shard["files"]} for shard in shards],
+    }
+    write_json(folder / INDEX, index)
 
 
 def _described(path: Path) -> dict[str, Any]:

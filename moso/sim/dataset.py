@@ -10,7 +10,6 @@ whole, or not there.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -21,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from moso.config import to_dict
-from moso.errors import CheckpointError, ConfigError, FormatError, MismatchError, StopRequested
+from moso.errors import ConfigError, FormatError, MismatchError, StopRequested
+from moso.lock import hold
 from moso.progress import Progress
 from moso.provenance import write_json
 from moso.sim.config import SimulationConfig
@@ -73,7 +73,7 @@ def simulate(
         raise ConfigError("workers", workers, "must be 1 or more", "leave it out to use every core")
     episodes = folder / "episodes"
     episodes.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with hold(folder, "simulating"):
         _claim(folder, config)
         for leftover in episodes.glob(".*.tmp"):  # of a run that was killed; the lock says that nobody is writing them
             leftover.unlink()
@@ -109,19 +109,6 @@ def _write_episode(config: SimulationConfig, episodes: Path, seed: int) -> int:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     return seed
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` for writing; the system lets go of it when this process ends, however it ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{folder}: another process is simulating into this folder; wait for it or stop it"
-            ) from None
-        yield
 
 
 def _claim(folder: Path, config: SimulationConfig) -> None:

@@ -69,7 +69,7 @@ def test_the_output_holds_manifest_quarantine_spec_counts_and_raw_files(raw: Pat
     }
     for path in raw.rglob("*.npz"):
         assert (folder / "raw" / path.relative_to(raw)).read_bytes() == path.read_bytes()
-    record = read_provenance(folder, format="moso.episodes", version=1)
+    record = read_provenance(folder, format="moso.episodes", version=2)
     assert record["digest"] == digest_folder(folder)
     assert record["config"]["episodes"] == COUNTS
 

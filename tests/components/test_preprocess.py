@@ -55,8 +55,11 @@ def episodes(tmp_path: Path, raw: dict[int, dict[str, np.ndarray]]) -> Path:
 def preprocess(tmp_path: Path, episodes: Path) -> Callable[..., Path]:
     """preprocess(out, stop, **settings) -> the output folder."""
 
-    def call(out: str = "frames", stop: StopSignal | None = None, **settings: Any) -> Path:
-        context = Context(work=tmp_path / "work", stop=StopSignal() if stop is None else stop)
+    def call(
+        out: str = "frames", stop: StopSignal | None = None, work: str = "work", workers: int = 1, **settings: Any
+    ) -> Path:
+        stop = StopSignal() if stop is None else stop
+        context = Context(work=tmp_path / work / "preprocess", stop=stop, workers=workers)
         run(build(Config, settings, "preprocess"), {"episodes": episodes}, {"frames": tmp_path / out}, context)
         return tmp_path / out
 
@@ -130,21 +133,69 @@ def test_a_stopped_run_keeps_whole_shards_and_goes_on_to_the_same_bytes(
     monkeypatch.setattr(Config, "shard_bytes", 2 * LENGTH * SIDE * SIDE * 3)
     whole = content(preprocess("whole"))
     assert sum(name.endswith("frames.npy") for name in whole) == 3
-    for episodes_before_stop in (1, 2, 5, 6):
-        out = f"stopped_{episodes_before_stop}"
+    for whole_shards in (0, 1, 2):
+        out = work = f"stopped_{whole_shards}"
         with pytest.raises(StopRequested):
-            preprocess(out, StopAfter(episodes_before_stop))
+            preprocess(out, StopAfter(whole_shards + 1), work=work + "_work")
         assert not (tmp_path / out).exists()
-        shards = list((tmp_path / "work").rglob("shard.json"))
-        assert len(shards) == (episodes_before_stop - 1) // 2
-        before = {path: path.stat().st_mtime_ns for path in shards}
-        moved = content(preprocess(out))
-        kept = sorted((tmp_path / out).rglob("shard.json"))[: len(before)]
-        assert sorted(path.stat().st_mtime_ns for path in kept) == sorted(before.values())
+        shards = list((tmp_path / f"{work}_work").rglob("shard.json"))
+        assert len(shards) == whole_shards
+        before = {path.stat().st_ino for path in shards}
+        moved = content(preprocess(out, work=work + "_work"))
+        assert before <= {path.stat().st_ino for path in (tmp_path / out).rglob("shard.json")}
         assert {k: v for k, v in moved.items() if k != "provenance.json"} == {
             k: v for k, v in whole.items() if k != "provenance.json"
         }
         assert read_provenance(tmp_path / out)["digest"] == read_provenance(tmp_path / "whole")["digest"]
+
+
+def test_several_workers_write_the_same_bytes(preprocess: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Config, "shard_bytes", 2 * LENGTH * SIDE * SIDE * 3)
+    one, two = (content(preprocess(f"by_{n}", work=f"work_{n}", workers=n, height=4, width=4)) for n in (1, 2))
+    assert one == two
+
+
+def test_a_data_set_that_has_grown_gets_further_shards_and_the_earlier_ones_stay_untouched(
+    tmp_path: Path, raw: dict[int, dict[str, np.ndarray]], episodes: Path, preprocess: Callable[..., Path]
+) -> None:
+    first = preprocess("first")
+    (shard,) = (first / "shards").iterdir()
+    before = (shard / "frames.npy").stat().st_ino, (shard / "frames.npy").read_bytes()
+    shutil.rmtree(first)  # as DVC does before it runs a stage again
+    np.savez_compressed(tmp_path / "raw" / "episodes" / "seed_000003.npz", **{k: v[::-1] for k, v in raw[1].items()})
+    spec = {**SPEC, "source": {"kind": "folder", "path": str(tmp_path / "raw")}}
+    config = build(ingest.Config, {"spec": spec}, "ingest")
+    ingest.run(config, {}, {"episodes": episodes}, Context(work=tmp_path / "work_ingest"))
+    cache = FrameCache.open(preprocess("second"))
+    cache.verify()
+    old = tmp_path / "second" / "shards" / "00000" / "frames.npy"
+    assert (old.stat().st_ino, old.read_bytes()) == before
+    assert list(cache.episodes["shard"]) == [0] * 6 + [1]
+    assert np.array_equal(cache.frames("seed_000003"), raw[1]["frames"][::-1])
+
+
+def test_what_the_data_is_travels_with_the_frames(episodes: Path, preprocess: Callable[..., Path]) -> None:
+    folder = preprocess(height=4, width=4)
+    data = json.loads((folder / "data.json").read_text())
+    assert data["splits"] == {"rule": "id_ranges", **{k: SPEC["splits"][k] for k in ("train", "validation", "test")}}
+    assert data["actions"]["units"] == ["m", "m", "m"]
+    assert data["actions"]["meaning"] == "delta"
+    assert data["raw_sizes"] == [{"height": SIDE, "width": SIDE, "episodes": len(SEEDS)}]
+    for name in ("manifest.parquet", "quarantine.parquet"):
+        assert (folder / name).read_bytes() == (episodes / name).read_bytes()
+
+
+def test_recordings_of_several_sizes_need_a_size(
+    tmp_path: Path, raw: dict[int, dict[str, np.ndarray]], preprocess: Callable[..., Path], episodes: Path
+) -> None:
+    path = tmp_path / "raw" / "episodes" / "seed_000003.npz"
+    np.savez_compressed(path, **{**raw[1], "frames": raw[1]["frames"][:, :4] + 1})
+    spec = {**SPEC, "source": {"kind": "folder", "path": str(tmp_path / "raw")}}
+    config = build(ingest.Config, {"spec": spec}, "ingest")
+    ingest.run(config, {}, {"episodes": episodes}, Context(work=tmp_path / "work_ingest"))
+    with pytest.raises(ConfigError, match="2 sizes"):
+        preprocess()
+    assert FrameCache.open(preprocess(height=4, width=4)).height == 4
 
 
 KILLED = """
@@ -209,8 +260,8 @@ def test_raw_files_that_changed_since_ingest_are_refused(
 
 def test_another_version_of_the_episodes_is_refused_by_name(episodes: Path, preprocess: Callable[..., Path]) -> None:
     record = read_provenance(episodes)
-    write_json(episodes / "provenance.json", {**record, "format_version": 2})
-    with pytest.raises(FormatError, match=r"version 2 of moso\.episodes.*rerun the step 'ingest'"):
+    write_json(episodes / "provenance.json", {**record, "format_version": 1})
+    with pytest.raises(FormatError, match=r"version 1 of moso\.episodes.*rerun the step 'ingest'"):
         preprocess()
 
 

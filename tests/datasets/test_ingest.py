@@ -1,11 +1,14 @@
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from moso.datasets.ingest import ingest
+from moso.datasets.episode import Source
+from moso.datasets.ingest import Ingested, changed, fingerprint, ingest
 from moso.datasets.spec import DatasetSpec
 from moso.errors import DataError
 
@@ -14,12 +17,14 @@ Write = Callable[..., str]
 
 def test_a_row_says_what_the_file_holds(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:
     frames = np.arange(5 * 2 * 6 * 3, dtype=np.uint8).reshape(5, 2, 6, 3)
-    manifest, rejected = ingest(tmp_path, [write_raw(120, frames=frames)], spec)
-    assert rejected == []
+    found = ingest(tmp_path, [Source(write_raw(120, frames=frames))], spec)
+    manifest = found.manifest
+    assert found.rejected == []
     assert manifest.table.to_dict("records") == [
         {
             "episode_id": "seed_000120",
             "split": "validation",
+            "recording": "seed_000120",
             "source": "episodes/seed_000120.npz",
             "sha256": hashlib.sha256(bytes(range(180))).hexdigest(),
             "frames": 5,
@@ -38,18 +43,19 @@ def test_bad_files_are_set_aside_and_the_others_stay_in_order(
     sources = [write_raw(seed) for seed in (2, 0, 1, 250, 999)]  # 999 has no split
     (tmp_path / sources[1]).write_bytes(b"")
     seen: list[str] = []
-    manifest, rejected = ingest(tmp_path, sources, spec, each=seen.append)
+    found = ingest(tmp_path, [Source(name) for name in sources], spec, each=seen.append)
+    manifest, rejected = found.manifest, found.rejected
     assert list(manifest.table["episode_id"]) == ["seed_000002", "seed_000001", "seed_000250"]
     assert [(r.file, r.reason.split(":")[0]) for r in rejected] == [
         (sources[1], "the file is empty"),
-        (sources[4], "'seed_000999' lies in no split"),
+        (sources[4], "seed_000999"),
     ]
     assert seen == sources
 
 
 def test_a_video_in_train_and_in_test_fails_the_run(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:
     same = np.full((5, 4, 4, 3), 9, np.uint8)
-    sources = [write_raw(1, frames=same), write_raw(201, frames=same)]
+    sources = [Source(write_raw(1, frames=same)), Source(write_raw(201, frames=same))]
     with pytest.raises(DataError, match="several splits"):
         ingest(tmp_path, sources, spec)
 
@@ -58,8 +64,70 @@ def test_new_files_are_appended_as_the_next_version_and_leaks_to_old_ones_are_fo
     tmp_path: Path, spec: DatasetSpec, write_raw: Write
 ) -> None:
     same = np.full((5, 4, 4, 3), 9, np.uint8)
-    base, _ = ingest(tmp_path, [write_raw(0), write_raw(1, frames=same)], spec)
-    extended, _ = ingest(tmp_path, [write_raw(2)], spec, base=base)
-    assert list(extended.table["added_in"]) == [1, 1, 2]
+    sources = [Source(write_raw(0)), Source(write_raw(1, frames=same))]
+    base = ingest(tmp_path, sources, spec)
+    extended = ingest(tmp_path, [*sources, Source(write_raw(2))], spec, base=base)
+    assert list(extended.manifest.table["added_in"]) == [1, 1, 2]
+    pd.testing.assert_frame_equal(extended.manifest.table.head(2), base.manifest.table)
     with pytest.raises(DataError, match="several splits"):
-        ingest(tmp_path, [write_raw(202, frames=same)], spec, base=base)
+        ingest(tmp_path, [*sources, Source(write_raw(202, frames=same))], spec, base=base)
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:
+    names = [write_raw(seed) for seed in (0, 1, 2)]
+    (tmp_path / names[2]).write_bytes(b"")
+    base = ingest(tmp_path, [Source(name) for name in names], spec)
+    # A file of the same size and time whose content would be refused: only a read could tell.
+    status = (tmp_path / names[0]).stat()
+    (tmp_path / names[0]).write_bytes(bytes(status.st_size))
+    os.utime(tmp_path / names[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = ingest(tmp_path, [Source(name) for name in names], spec, base=base)
+    pd.testing.assert_frame_equal(again.manifest.table, base.manifest.table)
+    assert [r.file for r in again.rejected] == [names[2]]
+    # The bad file is repaired: it is read, joins the manifest and leaves the quarantine.
+    write_raw(2)
+    mended = ingest(tmp_path, [Source(name) for name in names], spec, base=again)
+    assert list(mended.manifest.table["episode_id"]) == ["seed_000000", "seed_000001", "seed_000002"]
+    assert mended.manifest.version == 2
+    assert mended.rejected == []
+
+
+def test_an_episode_that_changed_or_is_gone_is_refused_for_a_manifest_only_grows(
+    tmp_path: Path, spec: DatasetSpec, write_raw: Write
+) -> None:
+    names = [write_raw(0), write_raw(1)]
+    base = ingest(tmp_path, [Source(name) for name in names], spec)
+    write_raw(1, frames=np.zeros((5, 4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"seed_000001 has other frames now.*extend = false"):
+        ingest(tmp_path, [Source(name) for name in names], spec, base=base)
+    (tmp_path / names[1]).write_bytes(b"")
+    with pytest.raises(DataError, match=r"seed_000001 is no longer there or has become bad"):
+        ingest(tmp_path, [Source(name) for name in names], spec, base=base)
+    with pytest.raises(DataError, match=r"1 raw files are gone.*seed_000001"):
+        ingest(tmp_path, [Source(names[0])], spec, base=base)
+
+
+def test_a_result_survives_the_way_to_disk_and_without_times_everything_is_read_again(
+    tmp_path: Path, spec: DatasetSpec, write_raw: Write
+) -> None:
+    sources = [Source(write_raw(0)), Source(write_raw(250))]
+    (tmp_path / sources[1].name).write_bytes(b"x")
+    base = ingest(tmp_path, sources, spec)
+    (tmp_path / "out").mkdir()
+    base.write(tmp_path / "out")
+    back = Ingested.read(tmp_path / "out")
+    pd.testing.assert_frame_equal(back.manifest.table, base.manifest.table)
+    pd.testing.assert_frame_equal(back.files, base.files, check_dtype=False)
+    assert back.rejected == base.rejected
+    files = fingerprint(tmp_path, sources)
+    assert changed(files, back.files) == (set(), set())
+    assert changed(files, base.without_times().files) == ({s.name for s in sources}, set())
+
+
+def test_several_workers_find_what_one_finds(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:
+    sources = [Source(write_raw(seed)) for seed in (3, 0, 120, 2, 1)]
+    (tmp_path / sources[3].name).write_bytes(b"")
+    one, three = (ingest(tmp_path, sources, spec, workers=workers) for workers in (1, 3))
+    pd.testing.assert_frame_equal(one.manifest.table, three.manifest.table)
+    assert one.rejected == three.rejected
+    assert len(one.rejected) == 1

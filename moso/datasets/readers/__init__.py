@@ -1,4 +1,4 @@
-"""Readers: one module a format, each with the two functions of `Reader`.
+"""Readers: one module a format, each with what `Reader` names.
 
 A further format is a further module and its line in READERS. The modules are imported by name, so that the import graph
 (from which a stage's code dependencies follow) knows them; heavy libraries are imported inside their functions.
@@ -6,12 +6,12 @@ A further format is a further module and its line in READERS. The modules are im
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from moso.datasets.episode import Episode, Rejected
-from moso.datasets.readers import sim_push
+from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.readers import lerobot, sim_push
 from moso.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,14 +22,27 @@ if TYPE_CHECKING:
 class Reader(Protocol):
     """What a reader module offers."""
 
-    def sources(self, root: Path) -> list[str]:
-        """The raw files under `root`, relative to it, in a fixed order; nothing is opened."""
+    Options: Any
+    """A frozen dataclass: what a spec's `options` may say."""
 
-    def read(self, root: Path, source: str, spec: DatasetSpec) -> Iterator[Episode | Rejected]:
-        """The episodes of one raw file, in the file's order; a bad record is yielded as Rejected, never raised."""
+    def sources(self, root: Path, spec: DatasetSpec) -> list[Source]:
+        """What there is to read under `root`, in a fixed order; small metadata alone is opened.
+
+        Raises:
+            DataError: the folder does not hold such a data set.
+        """
+
+    def read(
+        self, root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
+    ) -> Iterator[Episode | Rejected]:
+        """The episodes of one source, in its order; a bad record is yielded as Rejected, never raised.
+
+        An episode's stream is read before the next episode is asked for. `wanted`: only these ids are needed; others
+        may be left out, cheaply.
+        """
 
 
-READERS: dict[str, Reader] = {"sim_push": sim_push}
+READERS: dict[str, Reader] = {"lerobot": lerobot, "sim_push": sim_push}
 FORMATS = tuple(READERS)
 
 

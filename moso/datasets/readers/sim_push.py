@@ -9,13 +9,14 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moso.datasets.episode import Episode, Rejected
+from moso.datasets.episode import Episode, Rejected, Source
 from moso.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,32 +50,43 @@ def source_of(seed: int) -> str:
     return f"episodes/{episode_id(seed)}.npz"
 
 
-def sources(root: Path) -> list[str]:
+@dataclass(frozen=True)
+class Options:
+    """This format has none."""
+
+
+def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     """The raw files under `root`, ordered by seed."""
-    return sorted(p.relative_to(root).as_posix() for p in (root / "episodes").glob("seed_*.npz"))
+    return [
+        Source(name) for name in sorted(p.relative_to(root).as_posix() for p in (root / "episodes").glob("seed_*.npz"))
+    ]
 
 
-def read(root: Path, source: str, spec: DatasetSpec) -> Iterator[Episode | Rejected]:
+def read(
+    root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
+) -> Iterator[Episode | Rejected]:
     """The one episode in `source`, or why it cannot be had."""
-    path = root / source
+    path = root / source.name
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty")
         if not zipfile.is_zipfile(path):
             raise DataError("the file is no .npz archive (truncated while it was written?)")
         with np.load(path, allow_pickle=False) as file:
-            episode = Episode(path.stem, source, file["frames"], spec.fps, file["actions"], file["states"])
-        _check(episode, spec)
+            frames, actions, states = file["frames"], file["actions"], file["states"]
+        episode = Episode.of(path.stem, source.name, frames, spec.fps, actions, states)
+        frames = episode.load()
+        _check(episode, len(frames), spec)
     except UNREADABLE as error:
         reason = str(error).strip("'\"") or type(error).__name__
-        yield Rejected(source, 0, reason if isinstance(error, DataError) else f"{type(error).__name__}: {reason}")
+        yield Rejected(source.name, 0, reason if isinstance(error, DataError) else f"{type(error).__name__}: {reason}")
         return
     yield episode
 
 
-def _check(episode: Episode, spec: DatasetSpec) -> None:
-    if spec.episode_frames is not None and len(episode.frames) != spec.episode_frames:
-        raise DataError(f"{len(episode.frames)} frames, the spec says {spec.episode_frames}")
+def _check(episode: Episode, frames: int, spec: DatasetSpec) -> None:
+    if spec.episode_frames is not None and frames != spec.episode_frames:
+        raise DataError(f"{frames} frames, the spec says {spec.episode_frames}")
     for name, values, signal in (
         ("actions", episode.actions, spec.actions),
         ("states", episode.states, spec.states),
