@@ -49,7 +49,7 @@ def read_folder(folder: Path, first: int, count: int | None) -> UInt8[np.ndarray
     if not files:
         raise DataError(f"{folder}: no images in this folder ({', '.join(IMAGES)})")
     files = files[first:] if count is None else files[first : first + count]
-    frames = [_image(path) for path in files]
+    frames = [read_image(path) for path in files]
     for path, frame in zip(files, frames, strict=True):
         if frame.shape != frames[0].shape:
             size, expected = (f"{f.shape[0]} x {f.shape[1]}" for f in (frame, frames[0]))
@@ -106,14 +106,20 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     need("PIL.Image", f"writing {path}").fromarray(picture).save(path, format="PNG", optimize=True)
 
 
-def _image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """One image; transparency is ignored, EXIF rotation applied, grey repeated to three channels.
+
+    Raises:
+        DataError: unreadable, damaged, absurdly large, or of more than 8 bits a channel.
+        MissingPackage: Pillow is not installed.
+    """
     image, operations = need("PIL.Image", f"reading {path}"), need("PIL.ImageOps", f"reading {path}")
     try:
         with image.open(path) as opened:
             if opened.mode not in EIGHT_BIT:
                 raise DataError(f"{path}: pixels of mode {opened.mode}, expected 8 bits a channel")
             return np.asarray(operations.exif_transpose(opened).convert("RGB"))
-    except UNREADABLE as error:
+    except (*UNREADABLE, image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({_reason(error)})") from None
 
 

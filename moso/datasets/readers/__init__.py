@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.readers import lerobot, sim_push
+from moso.datasets.readers import images, kitti, kth, lerobot, sim_push, ucf101, videos
 from moso.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,15 @@ class Reader(Protocol):
         """
 
 
-READERS: dict[str, Reader] = {"lerobot": lerobot, "sim_push": sim_push}
+READERS: dict[str, Reader] = {
+    "images": images,
+    "kitti": kitti,
+    "kth": kth,
+    "lerobot": lerobot,
+    "sim_push": sim_push,
+    "ucf101": ucf101,
+    "videos": videos,
+}
 FORMATS = tuple(READERS)
 
 
