@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from moso.frames.clips import to_float
 from moso.vqvae.decompose import HIGH, LOW, decompose, difference
@@ -30,7 +30,7 @@ def object_mask(
     A fourth channel of ones rides along: it never changes, so it has no part in the decision, and it comes out as one
     exactly where a pixel is object.
     """
-    video = to_float(torch.from_numpy(np.ascontiguousarray(frames))[None])
+    video = _clip(frames)
     marked = torch.cat([video, torch.ones_like(video[:, :, :1])], dim=2)
     mask: Bool[np.ndarray, "T H W"] = (decompose(marked, low, high).object[0, :, -1] > 0).numpy()
     return mask
@@ -47,7 +47,7 @@ def threshold_effect(
     pairs = [(low, high) for low in lows for high in highs]
     objects, still, pixels = dict.fromkeys(pairs, 0), dict.fromkeys(lows, 0), 0
     for frames in pieces:
-        video = to_float(torch.from_numpy(np.ascontiguousarray(frames))[None])
+        video = _clip(frames)
         change = difference(video).abs().amax(dim=2)
         for low in lows:
             still[low] += int((change < low).sum())
@@ -65,3 +65,8 @@ def threshold_effect(
         for low, high in pairs
         if pixels
     ]
+
+
+def _clip(frames: UInt8[np.ndarray, "T H W 3"]) -> Float32[torch.Tensor, "1 T 3 H W"]:
+    # A copy: torch has no tensors that cannot be written to, and the memory map is read-only.
+    return to_float(torch.from_numpy(np.array(frames))[None])

@@ -192,8 +192,7 @@ def test_the_page_is_whole_asks_nothing_from_outside_and_shows_every_section(pag
     assert "url(http" not in page
     for name in ("checks", "counts", "samples", "looks", "thresholds", "signals", "duplicates", "quarantine"):
         assert f'<section id="{name}">' in page
-    assert page.count('src="data:image/webp') == 5  # two strips a split; the validation episode has two starts, the
-    # test episode three, the training split plenty
+    assert page.count('src="data:image/webp') == 3 * 2  # two strips a split
 
 
 def test_text_of_the_data_is_escaped(page: str) -> None:
