@@ -207,6 +207,7 @@ def _protocol(config: Config, model: Model, clips: Clips) -> Protocol:
     return Protocol(
         data_set=config.data_set,
         split=config.split,
+        splits=clips.cache.data.get("splits", {}),
         clips_digest=clips_digest(
             (clip.id for clip in clips.clips), (clips.batch([i]).numpy()[0] for i in range(len(clips)))
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class Protocol:
     Attributes:
         data_set: name of the data set.
         split: "test", or "validation" for choosing settings.
+        splits: how the data set was split: rule, published lists by sha256, and whether a seeded substitute stands in
+            for one that could not be had (moso.datasets.splits); {} of a cache that does not say it.
         clips_digest: of the clips' ids and pixels (`clips_digest`): the same clips, whatever else the data set holds.
         clips: number of clips.
         episodes: number of episodes that they come from.
@@ -53,6 +56,7 @@ class Protocol:
     predicted_frames: int
     samples_per_video: int
     seed: int
+    splits: Mapping[str, Any] = field(default_factory=dict)
     given_frames_count: bool = False
     metrics: Mapping[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
 
@@ -90,6 +94,23 @@ def clips_digest(ids: Iterable[str], frames: Iterable[np.ndarray]) -> str:
         pixels = np.ascontiguousarray(clip, dtype=np.uint8)
         outer.update(f"{name} {pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}\n".encode())
     return outer.hexdigest()
+
+
+def splits_in_words(label: Mapping[str, Any]) -> str:
+    """The label of a data set's splits (moso.datasets.splits) in words, for reports; "" of an empty one."""
+    rules = {
+        "id_ranges": "by ranges of the recordings' numbers",
+        "patterns": "by patterns of the recordings' names",
+        "lists": "by published lists",
+        "hash": "by a seeded hash of the recordings' names (no published split)",
+        "recorded": "as the data itself says",
+    }
+    if not label:
+        return ""
+    if label.get("substitute"):
+        return f"SUBSTITUTE: a seeded hash (seed {label['seed']}) stands in for a published list that could not be had"
+    lists = ", ".join(f"{file} ({sha256[:12]})" for file, sha256 in label.get("lists", {}).items())
+    return rules[label["rule"]] + (f": {lists}" if lists else "")
 
 
 @dataclass(frozen=True)

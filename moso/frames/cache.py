@@ -1,6 +1,7 @@
 """The frame cache (contract 4): uint8 shards that are memory-mapped, an index, checksums; actions and states beside.
 
     <folder>/index.json              size of the frames, the shards' files with sizes and sha256, the table's file
+    <folder>/data.json               of the data set: licence, how it was split, what actions and states mean
     <folder>/episodes.<n>.parquet    episode_id, split, shard, first_frame, frames; covers the first <n> shards
     <folder>/shards/<shard:05d>/     frames.npy uint8 (n, H, W, 3), actions.npy float32 (n, A), states.npy
                                      float32 (n, S), shard.json (the index's part for this shard)
@@ -92,6 +93,12 @@ class FrameCache:
         """
         digest: str = read_provenance(self.folder, format=FORMAT, version=VERSION)["digest"]
         return digest
+
+    @functools.cached_property
+    def data(self) -> dict[str, Any]:
+        """What the step preprocess says of the data set (data.json); {} of a cache that was written by hand."""
+        path = self.folder / "data.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def place(self, episode_id: str) -> Place:
         """Where an episode lies.

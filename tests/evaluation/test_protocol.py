@@ -5,7 +5,7 @@ import pytest
 
 from moso.config import to_dict
 from moso.errors import ConfigError
-from moso.evaluation.protocol import NOT_COMPUTED, Protocol, clips_digest
+from moso.evaluation.protocol import NOT_COMPUTED, Protocol, clips_digest, splits_in_words
 from moso.provenance import digest_json
 
 
@@ -20,7 +20,7 @@ def protocol(**changes):
 
 
 OTHER = {
-    "data_set": "bair", "split": "validation", "clips_digest": "c1",
+    "data_set": "bair", "split": "validation", "clips_digest": "c1", "splits": {"rule": "lists", "substitute": True},
     "clips": 5, "episodes": 3, "clip_rule": "all windows",
     "height": 32, "width": 32, "samples_per_video": 100, "seed": 1,
     "given_frames_count": True,
@@ -72,3 +72,11 @@ def test_metrics_without_weights_are_named_with_reason_and_command_and_no_number
         assert "pretrained weights" in entry.reason
         assert entry.command == "moso weights fetch"
         assert not any(isinstance(v, (int, float)) for v in to_dict(entry).values())
+
+
+def test_a_substitute_for_a_published_list_cannot_be_overlooked():
+    label = {"rule": "lists", "lists": {"test.txt": "ab" * 32}, "substitute": False}
+    assert splits_in_words(label) == "by published lists: test.txt (abababababab)"
+    substitute = {"rule": "lists", "lists": {}, "substitute": True, "seed": 3}
+    assert splits_in_words(substitute).startswith("SUBSTITUTE: a seeded hash (seed 3)")
+    assert splits_in_words({}) == ""

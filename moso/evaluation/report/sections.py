@@ -282,6 +282,7 @@ def protocol_section(e: Evaluation) -> Markup:
     frames = f"K = {p.given_frames} given, T = {p.clip_frames}, {p.predicted_frames} predicted"
     rows = {
         "Data set, split": f"{p.data_set}, {p.split}",
+        **({"Splits made": protocols.splits_in_words(p.splits)} if p.splits else {}),
         "Clips": f"{p.clips} from {p.episodes} episodes: {p.clip_rule}",
         "Frames": f"{p.height} \u00d7 {p.width} pixels; {frames}",
         "Given frames count": "yes" if p.given_frames_count else "no",
