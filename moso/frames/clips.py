@@ -5,6 +5,9 @@ B batch, T frames of a clip, C channels, H W pixels.
 
 from __future__ import annotations
 
+import math
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +68,33 @@ def windows(cache: FrameCache, split: str, clip_frames: int, stride: int = 1) ->
     ]
 
 
+class Buffers:
+    """Memory for batches, lent again once nobody holds the batch that it was lent for.
+
+    Fresh memory costs several times the copy into it: the kernel hands it out page by page, zeroed, at the first write.
+    May be used from any thread.
+    """
+
+    KEPT = 4  # what a training holds at once: prefetched, in use, being filled; more would only occupy memory
+
+    def __init__(self) -> None:
+        self._free: deque[np.ndarray] = deque(maxlen=self.KEPT)
+
+    def lend(self, shape: Sequence[int]) -> Shaped[Tensor, "..."]:
+        """A uint8 tensor of that shape, its content undefined."""
+        size = math.prod(shape)
+        memory = None
+        try:
+            while memory is None or memory.size != size:  # another size is of a set's last batch, or of a change
+                memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(size, dtype=np.uint8)
+        # The tensor's storage holds `lent`, whoever holds the storage: views of it and arrays made of it too.
+        lent = memory.reshape(shape)
+        weakref.finalize(lent, self._free.append, memory).atexit = False
+        return torch.from_numpy(lent)
+
+
 class Clips:
     """A set of clips of one length, read from a cache in batches."""
 
@@ -79,6 +109,7 @@ class Clips:
             DataError: a clip that does not lie inside its episode.
         """
         self.cache, self.clips, self.clip_frames = cache, list(clips), clip_frames
+        self._buffers = Buffers()
         self._shard = np.empty(len(self.clips), dtype=np.int64)
         self._first = np.empty(len(self.clips), dtype=np.int64)
         for i, clip in enumerate(self.clips):
@@ -93,12 +124,14 @@ class Clips:
     def batch(self, indices: Sequence[int] | np.ndarray) -> UInt8[Tensor, "B T H W 3"]:
         """The clips at `indices`, copied out of the memory map: uint8 [0, 255]. May be called from any thread.
 
+        The memory of a batch that nobody holds any more is used again (`Buffers`).
+
         Raises:
             IndexError: an index outside the set.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         shards, firsts = self._shard[wanted].tolist(), self._first[wanted].tolist()
-        batch = torch.empty((len(wanted), self.clip_frames, self.cache.height, self.cache.width, 3), dtype=torch.uint8)
+        batch = self._buffers.lend((len(wanted), self.clip_frames, self.cache.height, self.cache.width, 3))
         out = batch.numpy()
         # A clip is one block on both sides, so a slice is one memcpy; an index array a frame measured the same.
         for i, (shard, first) in enumerate(zip(shards, firsts, strict=True)):

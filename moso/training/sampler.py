@@ -53,8 +53,11 @@ def samples(seed: int, size: int, position: int, count: int, world: World) -> li
     if count < world.size:
         raise ValueError(f"a batch of {count} cannot be dealt to {world.size} workers")
     first, end = count * world.rank // world.size, count * (world.rank + 1) // world.size
-    dealt = []
-    for at in range(position + first, position + end):
+    at, end = position + first, position + end
+    dealt: list[Sample] = []
+    while at < end:  # an epoch a turn: its part of the batch is one stretch of its order
         epoch, within = divmod(at, size)
-        dealt.append(Sample(at, epoch, int(order(seed, epoch, size)[within])))
+        for index in order(seed, epoch, size)[within : within + end - at].tolist():
+            dealt.append(Sample(at, epoch, index))
+            at += 1
     return dealt

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from moso.errors import ConfigError, DataError
 from moso.frames.cache import FrameCache, FrameCacheWriter
-from moso.frames.clips import Clip, Clips, mean_image, to_float, to_uint8, windows
+from moso.frames.clips import Buffers, Clip, Clips, mean_image, to_float, to_uint8, windows
 
 
 def test_a_clips_id_names_episode_and_first_frame_and_parses_back() -> None:
@@ -125,3 +126,39 @@ def test_the_mean_image_is_the_mean_over_the_splits_frames_alone(tmp_path: Path)
     np.testing.assert_allclose(mean, [[[520 / 3, 10 / 3, 4.0]] * 2], rtol=1e-6)
     with pytest.raises(ConfigError, match="no such split"):
         mean_image(FrameCache.open(tmp_path), "validation")
+
+
+def test_the_memory_of_a_batch_is_used_again_once_nobody_holds_it(cache: FrameCache) -> None:
+    clips = Clips(cache, windows(cache, "train", 2), 2)
+    batch = clips.batch([0, 1])
+    place = batch.data_ptr()
+    del batch
+    again = clips.batch([2, 3])
+    assert again.data_ptr() == place
+    np.testing.assert_array_equal(
+        again[0].numpy(), cache.frames(clips.clips[2].episode_id, clips.clips[2].first_frame, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    "holder", [lambda b: b, lambda b: b[1:, 0], lambda b: b.numpy(), lambda b: b.detach().view(-1)]
+)
+def test_a_batch_that_is_held_in_any_form_is_never_written_over(
+    cache: FrameCache, holder: Callable[[Any], Any]
+) -> None:
+    clips = Clips(cache, windows(cache, "train", 2), 2)
+    held = holder(clips.batch([0, 1]))
+    before = torch.as_tensor(held).clone()
+    later = [clips.batch([i, i + 1]) for i in range(4)]
+    assert torch.equal(torch.as_tensor(held), before)
+    assert len({batch.data_ptr() for batch in later}) == 4
+
+
+def test_memory_of_another_size_is_not_used_again_and_little_is_kept(cache: FrameCache) -> None:
+    clips = Clips(cache, windows(cache, "train", 2), 2)
+    assert clips.batch([0, 1]).shape[0] == 2
+    assert clips.batch([0, 1, 2]).shape[0] == 3
+    assert clips.batch([]).shape[0] == 0
+    held = [clips.batch([i]) for i in range(3 * Buffers.KEPT)]
+    del held
+    assert len(clips._buffers._free) == Buffers.KEPT

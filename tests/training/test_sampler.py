@@ -44,3 +44,10 @@ def test_an_empty_set_and_too_many_workers_are_refused():
         samples(0, 0, 0, 1, Solo())
     with pytest.raises(ValueError, match="3 workers"):
         samples(0, 5, 0, 2, world(0, 3))
+
+
+def test_a_batch_larger_than_the_data_set_goes_over_several_epochs():
+    batch = samples(2, 3, 1, 8, Solo())
+    assert [s.epoch for s in batch] == [0, 0, 1, 1, 1, 2, 2, 2]
+    assert [s.position for s in batch] == list(range(1, 9))
+    assert [s.index for s in batch] == [int(order(2, at // 3, 3)[at % 3]) for at in range(1, 9)]
