@@ -35,16 +35,12 @@ def command(model: str, sources: tuple[str, ...], reading: Reading, running: Run
     object (N, h, w) and motion (N, T, h, w), int64, with the digest of the codebook and the frames per second of the
     first source that says them. {} in its name makes a file a clip. `moso decode` is the way back.
     """
-    from moso.cli.inputs import locate, take
-    from moso.cli.models import load
+    from moso.cli.given import begin
     from moso.cli.outputs import files, shown
-    from moso.cli.ready import ready
     from moso.tasks.token_file import write_tokens
     from moso.video.writing import whole
 
-    ready(writing, sources)
-    loaded = load(model, running)
-    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
+    loaded, (clips, fps) = begin(model, sources, reading, running, writing)
     with shown("encode", len(clips)) as on_progress:
         tokens = loaded.encode(clips, on_progress=on_progress)
     for path, rows in files(writing.output, len(clips)):

@@ -57,15 +57,10 @@ def command(
     predicted ones; several clips share a picture, or get a file each where the name holds {}. A .npy holds the
     predicted frames alone: uint8 (N, T-K, H, W, 3), with --samples (N, samples, T-K, H, W, 3).
     """
-    from moso.cli.given import given_frames, show_continued
-    from moso.cli.models import load
+    from moso.cli.given import begin, show_continued
     from moso.cli.outputs import shown
-    from moso.cli.ready import ready, ready_rate
 
-    ready(writing, sources)
-    loaded = load(model, running)
-    taken = given_frames(sources, reading, loaded)
-    ready_rate(writing, taken.fps)
+    loaded, taken = begin(model, sources, reading, running, writing, given_alone=True)
     settings = sampling.over(loaded.sampling)
     with shown("predict", len(taken.clips)) as on_progress:
         predicted = loaded.predict(

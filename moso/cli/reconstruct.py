@@ -33,15 +33,10 @@ def command(model: str, sources: tuple[str, ...], reading: Reading, running: Run
 
     MODEL, SOURCES and OUTPUT are as for `moso predict`; T frames are taken. A .npy holds uint8 (N, T, H, W, 3).
     """
-    from moso.cli.inputs import locate, take
-    from moso.cli.models import load
+    from moso.cli.given import begin
     from moso.cli.outputs import deliver, shown
-    from moso.cli.ready import ready, ready_rate
 
-    ready(writing, sources)
-    loaded = load(model, running)
-    clips, fps = take(locate(sources, reading), reading, loaded.clip_frames, loaded.height, loaded.width)
-    ready_rate(writing, fps)
-    with shown("reconstruct", len(clips)) as on_progress:
-        seen = loaded.reconstruct(clips, on_progress=on_progress)
-    deliver(writing, seen, seen[:, None], fps)
+    loaded, taken = begin(model, sources, reading, running, writing)
+    with shown("reconstruct", len(taken.clips)) as on_progress:
+        seen = loaded.reconstruct(taken.clips, on_progress=on_progress)
+    deliver(writing, seen, seen[:, None], taken.fps)

@@ -65,15 +65,10 @@ def command(
     The first clip is what `moso predict` gives; the last frames of each are the given frames of the next. MODEL,
     SOURCES and OUTPUT are as there: `moso predict --help`.
     """
-    from moso.cli.given import given_frames, show_continued
-    from moso.cli.models import load
+    from moso.cli.given import begin, show_continued
     from moso.cli.outputs import shown
-    from moso.cli.ready import ready, ready_rate
 
-    ready(writing, sources)
-    loaded = load(model, running)
-    taken = given_frames(sources, reading, loaded)
-    ready_rate(writing, taken.fps)
+    loaded, taken = begin(model, sources, reading, running, writing, given_alone=True)
     settings = sampling.over(loaded.sampling)
     with shown("rollout", len(taken.clips)) as on_progress:
         predicted = loaded.rollout(

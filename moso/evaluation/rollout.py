@@ -160,8 +160,13 @@ def roll_out(
             whole = clips.batch(range(rows.start, rows.stop)).numpy()
             seeds = [sampling_seed(seed, clip) for clip in starts[rows]]
             how: dict[str, Any] = {"carry": config.carry, "seed": seeds, "sampling": sampling}
+            if config.fade:
+                predicted, unfaded = model.rollout_faded_and_not(whole[:, :given], length, **how).swapaxes(0, 1)
+                changes["unfaded"][rows] = frame_changes(unfaded)
+            else:
+                predicted = model.rollout(whole[:, :given], length, fade=False, **how)
             videos = {
-                "prediction": model.rollout(whole[:, :given], length, fade=config.fade, **how),
+                "prediction": predicted,
                 "repeat_last": repeat_last(whole[:, :given], length),
             }
             truth = unit_range(torch.from_numpy(whole[:, given:]))
@@ -171,11 +176,9 @@ def roll_out(
                 values["ssim"][method][rows] = ssim(frames, truth).numpy()
             changes["prediction"][rows] = frame_changes(videos["prediction"])
             changes["truth"][rows] = frame_changes(whole[:, given:])
-            if config.fade:
-                changes["unfaded"][rows] = frame_changes(model.rollout(whole[:, :given], length, fade=False, **how))
             for i in range(min(len(whole), config.shown - len(shown))):
-                predicted = np.concatenate([whole[i, :given], videos["prediction"][i]])
-                shown.append({"truth": whole[i], "prediction": predicted})
+                together = np.concatenate([whole[i, :given], videos["prediction"][i]])
+                shown.append({"truth": whole[i], "prediction": together})
             progress.advance(len(whole))
     return Rollout(config, starts, given, model.clip_frames, values, changes, shown)
 

@@ -114,15 +114,20 @@ class Model(Networks):
         Raises:
             InputError: what does not fit, or a model that takes no given frames.
         """
-        seeds, count = self._given(frames, seed), checks.check_count("length", length)
-        checks.check_choice("carry", carry, get_args(Carry))
-        settings = sampling or self.sampling
-        return gather(
-            lambda rows: rolling.rollout(self, frames[rows], count, carry, fade, seeds[rows], settings),
-            len(frames),
-            self.batch,
-            on_progress,
-        )
+        return self._rolled(frames, length, carry, (fade,), seed, sampling, on_progress)[:, 0]
+
+    def rollout_faded_and_not(
+        self,
+        frames: np.ndarray,
+        length: int,
+        *,
+        carry: Carry = "tokens",
+        seed: Seed = 0,
+        sampling: SamplingConfig | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UInt8[np.ndarray, "N 2 L H W 3"]:
+        """What `rollout` gives with `fade` and without, drawn from the same tokens: for measuring what fading does."""
+        return self._rolled(frames, length, carry, (True, False), seed, sampling, on_progress)
 
     def generate(
         self,
@@ -347,6 +352,26 @@ class Model(Networks):
     def _check(self, frames: Any, name: str = "frames", count: int | None = None) -> None:
         expected = self.clip_frames if count is None else count
         checks.check_frames(frames, frames_expected=expected, height=self.height, width=self.width, name=name)
+
+    def _rolled(
+        self,
+        frames: np.ndarray,
+        length: int,
+        carry: Carry,
+        faded: tuple[bool, ...],
+        seed: Seed,
+        sampling: SamplingConfig | None,
+        on_progress: OnProgress | None,
+    ) -> UInt8[np.ndarray, "N V L H W 3"]:
+        seeds, count = self._given(frames, seed), checks.check_count("length", length)
+        checks.check_choice("carry", carry, get_args(Carry))
+        settings = sampling or self.sampling
+        return gather(
+            lambda rows: rolling.rollout(self, frames[rows], count, carry, faded, seeds[rows], settings),
+            len(frames),
+            self.batch,
+            on_progress,
+        )
 
     def _given(self, frames: Any, seed: Seed) -> list[int]:
         if not self.given_frames:

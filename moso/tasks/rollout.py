@@ -72,25 +72,28 @@ def rollout(
     given: UInt8[np.ndarray, "N K H W 3"],
     length: int,
     carry: Carry,
-    faded: bool,
+    faded: Sequence[bool],
     seeds: Sequence[int],
     sampling: SamplingConfig,
-) -> UInt8[np.ndarray, "N L H W 3"]:
+) -> UInt8[np.ndarray, "N V L H W 3"]:
     """The `length` frames that follow `given`; `seeds` has one a clip. Beside the result one clip is held at a time.
 
-    A shorter rollout is the beginning of a longer one.
+    A shorter rollout is the beginning of a longer one. `faded` has an entry for each of the V videos of a clip: whether
+    its joints are faded. They are drawn from the same tokens.
     """
     given_frames, frames = networks.given_frames, networks.clip_frames
     known = condition(networks, given)
-    result = np.empty((len(given), length, *given.shape[2:]), dtype=np.uint8)
+    result = np.empty((len(given), len(faded), length, *given.shape[2:]), dtype=np.uint8)
     for clip, done in enumerate(range(0, length, frames - given_frames)):
         tokens = draw(networks, known, [clip_seed(seed, clip) for seed in seeds], sampling)
         wanted = range(given_frames, min(frames, given_frames + length - done))
         drawn = decode(networks, tokens, wanted)
-        if clip and faded:
-            before = decode(networks, tokens, [given_frames - 1])[:, 0]
-            drawn = fade(drawn, np.subtract(result[:, done - 1], before, dtype=np.int16))
-        result[:, done : done + len(wanted)] = drawn
+        before = decode(networks, tokens, [given_frames - 1])[:, 0] if clip and any(faded) else None
+        for video, fades in enumerate(faded):
+            joined = drawn
+            if fades and before is not None:
+                joined = fade(drawn, np.subtract(result[:, video, done - 1], before, dtype=np.int16))
+            result[:, video, done : done + len(wanted)] = joined
         if done + len(wanted) == length:
             break
         if carry == "tokens":

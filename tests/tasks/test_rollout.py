@@ -89,6 +89,14 @@ def test_offset_fades_out_over_two_frames():
     np.testing.assert_array_equal(fade(frames[:, :1], offset, over=2), faded[:, :1])
 
 
+@pytest.mark.parametrize("carry", ["tokens", "frames"])
+def test_faded_and_not_from_one_sampling_are_what_each_alone_is(model, clips, carry):
+    both = model.rollout_faded_and_not(clips[:, :K], 6, carry=carry, seed=3)
+    for video, fades in enumerate((True, False)):
+        alone = model.rollout(clips[:, :K], 6, carry=carry, fade=fades, seed=3)
+        np.testing.assert_array_equal(both[:, video], alone)
+
+
 def test_faded_joint_starts_from_the_frame_before_it(model, clips):
     cut, faded = (model.rollout(clips[:, :K], 6, fade=which, seed=3).astype(int) for which in (False, True))
     tokens = draw(model, condition(model, clips[:, :K]), [3] * 5, model.sampling)
