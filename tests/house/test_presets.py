@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from components.config import STEPS, check_whole_pipeline, resolve, resolve_all
+from components.config import STEPS, check_whole_pipeline, load_params, resolve, resolve_all
 from moso.config import preset_names
 from moso.errors import ConfigError
 from moso.transformer.model import MosoTransformer
@@ -17,7 +17,8 @@ from moso.vqvae.config import given_motion_frames
 from moso.vqvae.model import VQVAE
 from pipelines.training import arguments
 
-SPECS = Path(__file__).parents[2] / "data" / "specs"
+ROOT = Path(__file__).parents[2]
+SPECS = ROOT / "data" / "specs"
 
 # T, K, parameters of the VQVAE (tests/vqvae/test_config.py holds them against the released code's), and Table C.1's
 # blocks of TransformerSO and M, and whether its row of schedules says cosine.
@@ -55,8 +56,22 @@ def simulated(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_paper_s_presets_and_those_of_the_embedded_data_set_are_all_there_are() -> None:
-    assert set(preset_names()) == {*PAPER, "sim_push/default", "sim_push/tiny"}
+def test_the_paper_s_presets_those_of_the_embedded_data_set_and_three_to_start_from_are_all_there_are() -> None:
+    own = {f"{name}/default" for name in ("lerobot", "videos", "images")}
+    assert set(preset_names()) == {*PAPER, *own, "sim_push/default", "sim_push/tiny"}
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_naming_another_data_set_is_all_it_takes(path: Path) -> None:
+    """`dvc exp run -S dataset=kth`: its spec and its preset's default fit together, for the whole pipeline."""
+    params = {**load_params(ROOT / "params.yaml"), "dataset": path.stem}
+    resolved = resolve_all(params, SPECS)
+    check_whole_pipeline(resolved)
+    paper = resolved["ingest"].spec.paper
+    if paper is not None:
+        assert resolved["train_vqvae"].model.frames == paper.clip_frames
+        assert resolved["extract_tokens"].given_frames == paper.given_frames
+        assert resolved["train_vqvae"].model.height in paper.pixels
 
 
 def transformer_parameters(frames: int, scene_object_blocks: int, motion_blocks: int) -> int:
