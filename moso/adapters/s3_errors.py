@@ -93,7 +93,7 @@ def failure(error: Exception, where: str, server: str) -> S3Error:
             "AWS_PROFILE, or run where a role gives them"
         )
     settled = isinstance(error, exceptions.BotoCoreError) and not isinstance(
-        error, (exceptions.HTTPClientError, exceptions.IncompleteReadError)
+        error, (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
     )
     return (
         S3Error(f"{where}: {text}; correct ~/.aws/config or the environment") if settled else away(where, server, text)

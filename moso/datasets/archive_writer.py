@@ -8,13 +8,19 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn, Protocol
 
 from moso.datasets.inside import inside
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.step import StopSignal
 
 BLOCK = 1 << 20
+
+
+class Readable(Protocol):
+    """All that is asked of a stream of bytes."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Writer:
         with self._once(name):
             self.place(name).mkdir(parents=True, exist_ok=True)
 
-    def write_file(self, name: str, content: IO[bytes], modified: float | None) -> None:
+    def write_file(self, name: str, content: Readable, modified: float | None) -> None:
         """A member that is a file.
 
         Raises:

@@ -14,14 +14,16 @@ import gzip
 import json
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from moso.datasets import rar
-from moso.datasets.archive_writer import BLOCK, LIMITS, Limits, Writer
+from moso.datasets.archive_writer import BLOCK, LIMITS, Limits, Readable, Writer
 from moso.errors import DataError, MosoError
 from moso.provenance import atomic_folder, write_json
 from moso.step import StopSignal
@@ -38,6 +40,20 @@ _MAGIC: tuple[tuple[Format, int, bytes], ...] = (
     ("rar", 0, b"Rar!\x1a\x07"),
     ("tar", 257, b"ustar"),
 )
+DAMAGE = (
+    *(
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        EOFError,
+        RuntimeError,
+        ValueError,
+    ),
+    *(OverflowError, LookupError, MemoryError),
+)
+"""What the standard library's readers raise, led there by damaged bytes."""
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOENT)
 
 
@@ -113,8 +129,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS, stop: StopSi
         if error.errno in _DISK:
             raise MosoError(f"{archive}: could not be unpacked to {folder}: {error.strerror}") from error
         raise DataError(f"{archive} is damaged: {error}") from error
-    except Exception as error:
-        # The readers of the standard library raise what the damaged bytes lead them to, a dozen types among them.
+    except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise DataError(f"{archive} is damaged or of a kind that cannot be read: {reason}") from error
 
@@ -136,7 +151,7 @@ def _unpack_zip(archive: Path, writer: Writer) -> None:
                     writer.write_file(name, content, calendar.timegm((*member.date_time, 0, 1, 0)))
 
 
-def _unpack_tar(stream: IO[bytes], writer: Writer) -> None:
+def _unpack_tar(stream: Readable, writer: Writer) -> None:
     tail = _Tail(stream)
     # As a stream, so that no size that a header claims is sought to, and no list of all members is kept.
     with tarfile.open(fileobj=cast(IO[bytes], tail), mode="r|", errorlevel=2) as opened:
@@ -161,7 +176,7 @@ def _unpack_tar(stream: IO[bytes], writer: Writer) -> None:
 class _Tail:
     """A stream that remembers how it ended: tarfile takes an archive cut off between two members for a whole one."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream, self._last = stream, b""
 
     def read(self, size: int = -1) -> bytes:
@@ -181,7 +196,7 @@ class _Tail:
 
 
 @contextlib.contextmanager
-def _decompressed(archive: Path, kind: Format) -> Iterator[IO[bytes]]:
+def _decompressed(archive: Path, kind: Format) -> Iterator[Readable]:
     if kind == "zstandard":
         try:
             from compression import zstd  # type: ignore[import-not-found]
@@ -192,7 +207,8 @@ def _decompressed(archive: Path, kind: Format) -> Iterator[IO[bytes]]:
             ) from None
         opener: Callable[[Path], Any] = zstd.open
     else:
-        opener = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "tar": _open}[kind]
+        readers: dict[str, Callable[[Path], Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+        opener = readers.get(kind, _open)
     with opener(archive) as opened:
         yield opened
 

@@ -24,7 +24,7 @@ from moso.step import StopSignal
 
 PROGRAMS = ("unrar", "unar", "bsdtar")
 """In this order: RARLAB's own reads every archive, libarchive's reader leaves out some filters of old ones."""
-WATCH_S = 0.5
+WATCH_S = 0.2
 
 
 @contextlib.contextmanager

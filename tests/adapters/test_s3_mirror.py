@@ -1,0 +1,307 @@
+"""A bucket's prefix as a folder: whole, checked, resumed, and read once, whatever fails in between."""
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import boto3
+import google_crc32c
+import numpy as np
+import pytest
+
+from moso.adapters.s3 import BLOCK, Patience, S3Address
+from moso.adapters.s3_errors import S3Error
+from moso.adapters.s3_mirror import folds_case, mirror, plan
+from moso.errors import ConfigError, DataError, StopRequested
+from moso.step import StopSignal
+
+QUICK = Patience(attempts=8, pause_s=0.01, longest_pause_s=0.05, timeout_s=2.0)
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    return np.random.default_rng(seed).bytes(size)
+
+
+def fill(s3, files: dict[str, bytes]) -> None:
+    client, bucket = s3
+    for key, data in files.items():
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def journal(folder) -> dict[str, dict]:
+    lines = folder.with_name(f"{folder.name}.s3").joinpath("objects.jsonl").read_text().splitlines()
+    return {entry["path"]: entry for entry in map(json.loads, lines)}
+
+
+def test_a_prefix_becomes_a_folder_and_neighbours_stay_out(s3, proxy, tmp_path):
+    fill(
+        s3,
+        {"kth/a.avi": b"a", "kth/walking/b.avi": b"bb", "kth2/c.avi": b"c", "kth": b"an object", "kth/walking/": b""},
+    )
+    done = mirror(f"s3://{s3[1]}/kth/", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert files_of(tmp_path / "raw") == {"a.avi": b"a", "walking/b.avi": b"bb"}
+    assert (done.fetched, done.unchanged, done.bytes, done.gone, done.refused) == (2, 0, 3, (), ())
+
+
+def test_the_address_of_one_object_brings_that_one(s3, proxy, tmp_path):
+    fill(s3, {"data/kth.zip": b"zip", "data/kth.zip.md5": b"no"})
+    mirror(f"s3://{s3[1]}/data/kth.zip", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert files_of(tmp_path / "raw") == {"kth.zip": b"zip"}
+
+
+def test_listing_goes_on_over_pages(s3, proxy, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "4")  # moto's page size; Amazon's is 1000
+    files = {f"p/{i:03d}": b"%d" % i for i in range(10)}
+    fill(s3, files)
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert {f"p/{name}": data for name, data in files_of(tmp_path / "raw").items()} == files
+    assert sum(path == f"/{s3[1]}" for _, path, _ in proxy.requests) == 3
+
+
+def test_with_a_fifth_of_requests_failing_nothing_is_lost_or_read_twice_without_need(s3, proxy, tmp_path):
+    sizes = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17)
+    files = {f"set/{i % 4}/{i:02d}.bin": content(sizes[i % len(sizes)], i) for i in range(24)}
+    fill(s3, files)
+    proxy.share, proxy.seed = 0.2, 53
+    done = mirror(f"s3://{s3[1]}/set", tmp_path / "raw", endpoint=proxy.url, patience=QUICK, workers=8)
+
+    assert {f"set/{name}": data for name, data in files_of(tmp_path / "raw").items()} == files
+    assert done.fetched == 24
+    met = [kind for kinds in proxy.faults.values() for kind in kinds]
+    assert set(met) == {"drop", "error", "truncate", "stall"}, "the seed should bring every kind of fault"
+    assert 0.1 < len(met) / len(proxy.requests) < 0.3
+    for key, data in files.items():
+        path = f"/{s3[1]}/{key}"
+        # A block that had come in part when the connection fell silent is the only thing that comes again.
+        again = proxy.delivered[path] - len(data)
+        assert 0 <= again <= proxy.faults[path].count("stall") * BLOCK, (key, proxy.faults[path])
+
+
+def test_a_second_mirroring_reads_no_object_and_new_ones_alone_are_fetched(s3, proxy, tmp_path):
+    fill(s3, {"p/a": b"aaaa", "p/b": b"bbbb"})
+    url, folder = f"s3://{s3[1]}/p", tmp_path / "raw"
+    mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    proxy.reset()
+    again = mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    assert (again.fetched, again.unchanged, again.bytes) == (0, 2, 0)
+    assert [path for _, path, _ in proxy.requests] == [f"/{s3[1]}"]
+    fill(s3, {"p/b": b"BBBB", "p/c": b"c"})  # another content of the same size, and a new object
+    third = mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    assert (third.fetched, third.unchanged) == (2, 1)
+    assert files_of(folder) == {"a": b"aaaa", "b": b"BBBB", "c": b"c"}
+
+
+def test_a_file_that_somebody_touched_or_removed_is_fetched_again(s3, proxy, tmp_path):
+    fill(s3, {"p/a": b"aaaa", "p/b": b"bbbb", "p/c": b"cccc"})
+    url, folder = f"s3://{s3[1]}/p", tmp_path / "raw"
+    mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    (folder / "a").write_bytes(b"xxxx")
+    (folder / "b").unlink()
+    assert mirror(url, folder, endpoint=proxy.url, patience=QUICK).fetched == 2
+    assert files_of(folder) == {"a": b"aaaa", "b": b"bbbb", "c": b"cccc"}
+
+
+def test_objects_gone_from_the_bucket_are_reported_and_kept(s3, proxy, tmp_path):
+    fill(s3, {"p/a": b"a", "p/b": b"b"})
+    url, folder = f"s3://{s3[1]}/p", tmp_path / "raw"
+    mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    s3[0].delete_object(Bucket=s3[1], Key="p/a")
+    assert mirror(url, folder, endpoint=proxy.url, patience=QUICK).gone == ("a",)
+    assert files_of(folder) == {"a": b"a", "b": b"b"}
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from moso.adapters.s3 import Patience
+from moso.adapters.s3_mirror import mirror
+mirror(sys.argv[1], Path(sys.argv[2]), endpoint=sys.argv[3], patience=Patience(timeout_s=60.0))
+"""
+
+
+def test_a_killed_mirroring_goes_on_at_the_byte_it_had_reached(s3, proxy, tmp_path):
+    data = content(4 * BLOCK)
+    fill(s3, {"p/small": b"here", "p/large": data})
+    proxy.plan[f"/{s3[1]}/p/large"] = ["stall"]
+    proxy.stall_s = 30
+    url, folder = f"s3://{s3[1]}/p", tmp_path / "raw"
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED), url, folder, proxy.url])
+    partial = tmp_path / "raw.s3" / "partial"
+    deadline = time.monotonic() + 60
+    while (
+        not (folder / "small").exists()
+        or max((p.stat().st_size for p in partial.glob("*")), default=0) < 2 * BLOCK - 8192
+    ):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    had = max(p.stat().st_size for p in partial.glob("*"))
+    assert not (folder / "large").exists()
+    proxy.reset()
+    proxy.plan.clear()
+    mirror(url, folder, endpoint=proxy.url, patience=QUICK)
+    assert files_of(folder) == {"small": b"here", "large": data}
+    assert proxy.delivered[f"/{s3[1]}/p/large"] == len(data) - had
+    assert f"/{s3[1]}/p/small" not in proxy.delivered
+    assert ("GET", f"/{s3[1]}/p/large", f"bytes={had}-") in proxy.requests
+    assert not list((tmp_path / "raw.s3").glob("partial/*"))
+
+
+def test_an_object_that_changed_between_two_attempts_starts_anew(s3, proxy, tmp_path):
+    old, new = content(2 * BLOCK, 1), content(2 * BLOCK, 2)
+    fill(s3, {"p/a": old})
+    path = f"/{s3[1]}/p/a"
+    proxy.plan[path] = ["truncate"]
+
+    def change(method, asked):
+        if asked == path and sum(p == path for _, p, _ in proxy.requests) == 2:
+            fill(s3, {"p/a": new})
+
+    proxy.before = change
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert files_of(tmp_path / "raw") == {"a": new}
+    ranges = [asked for method, p, asked in proxy.requests if p == path and method == "GET"]
+    assert ranges == [None, f"bytes={BLOCK}-", None]
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["whole", "resumed"])
+def test_a_corrupted_body_is_noticed_and_fetched_again(s3, proxy, tmp_path, resumed):
+    data = content(2 * BLOCK)
+    fill(s3, {"p/a": data})
+    proxy.plan[f"/{s3[1]}/p/a"] = ["truncate", "corrupt"] if resumed else ["corrupt"]
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert files_of(tmp_path / "raw") == {"a": data}
+
+
+def test_an_object_that_always_comes_damaged_fails_alone(s3, proxy, tmp_path):
+    fill(s3, {"p/a": b"good", "p/b": b"bad", "p/c": b"good too"})
+    proxy.plan[f"/{s3[1]}/p/b"] = ["corrupt"] * 20
+    with pytest.raises(S3Error, match="p/b"):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK, workers=1)
+    assert files_of(tmp_path / "raw") == {"a": b"good", "c": b"good too"}
+
+
+def test_each_object_is_checked_by_the_best_that_it_has(s3, proxy, tmp_path):
+    client, bucket = s3
+    data = content(1000)
+    crc32c = base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+    sha256 = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    client.put_object(Bucket=bucket, Key="p/sha256", Body=data, ChecksumAlgorithm="SHA256", ChecksumSHA256=sha256)
+    client.put_object(Bucket=bucket, Key="p/crc32c", Body=data, ChecksumAlgorithm="CRC32C", ChecksumCRC32C=crc32c)
+    client.put_object(Bucket=bucket, Key="p/crc32", Body=data, ChecksumAlgorithm="CRC32")
+    plain = boto3.client(
+        "s3",
+        endpoint_url=client.meta.endpoint_url,
+        config=boto3.session.Config(request_checksum_calculation="when_required"),
+    )
+    plain.put_object(Bucket=bucket, Key="p/plain", Body=data)
+    upload = plain.create_multipart_upload(Bucket=bucket, Key="p/parts")["UploadId"]
+    about = {"Bucket": bucket, "Key": "p/parts", "UploadId": upload}
+    tags = [plain.upload_part(**about, PartNumber=n, Body=b"x" * 5_300_000)["ETag"] for n in (1, 2)]
+    parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(tags, 1)]
+    plain.complete_multipart_upload(**about, MultipartUpload={"Parts": parts})
+    mirror(f"s3://{bucket}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    checked = {path: entry["checked"] for path, entry in journal(tmp_path / "raw").items()}
+    assert checked == {"sha256": "SHA256", "crc32c": "CRC32C", "crc32": "CRC32", "plain": "MD5", "parts": "size"}
+
+
+def test_keys_that_lead_out_of_the_folder_or_meet_in_one_file_are_left_out_and_named(s3, proxy, tmp_path):
+    good = {"p/good.bin": b"good", "p/folder/x": b"x"}
+    bad = ["p/../../escape", "p//etc/passwd", "p/C:/x", "p/a\\b", "p/./good.bin", "p/folder", "p/x/..", "p/n\x07"]
+    fill(s3, good)
+    fill(s3, dict.fromkeys(bad, b"bad"))
+    done = mirror(f"s3://{s3[1]}/p", tmp_path / "deep" / "raw", endpoint=proxy.url, patience=QUICK)
+    assert sorted(key for key, _ in done.refused) == sorted({*bad, "p/folder/x"} - {"p/folder"})
+    assert files_of(tmp_path / "deep" / "raw") == {"good.bin": b"good", "folder": b"bad"}
+    assert not (tmp_path / "escape").exists()
+    assert not (tmp_path / "deep" / "escape").exists()
+
+
+def test_names_that_differ_in_case_alone_are_two_files_only_where_the_disk_tells_them_apart(tmp_path):
+    from moso.adapters.s3 import S3Object
+
+    items = [S3Object("A.png", 1, '"1"', 0.0), S3Object("a.png", 1, '"2"', 0.0)]
+    both, none = plan(S3Address("bucket"), items, fold=False)
+    assert (len(both), none) == (2, [])
+    one, refused = plan(S3Address("bucket"), items, fold=True)
+    assert list(one) == ["A.png"]
+    assert [key for key, _ in refused] == ["a.png"]
+    (tmp_path / "Q").touch()
+    assert folds_case(tmp_path) == (tmp_path / "q").exists()
+
+
+def test_the_stop_signal_ends_it_and_what_has_come_stays(s3, proxy, tmp_path):
+    fill(s3, {"p/a": content(BLOCK), "p/b": content(2 * BLOCK)})
+    stop = StopSignal()
+    proxy.before = lambda method, path: stop.set() if path.endswith("/b") else None
+    with pytest.raises(StopRequested):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK, workers=1, stop=stop)
+    assert (tmp_path / "raw" / "a").exists()
+    assert not (tmp_path / "raw" / "b").exists()
+    proxy.before = None
+    proxy.reset()
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert f"/{s3[1]}/p/a" not in proxy.delivered
+    assert files_of(tmp_path / "raw") == {"a": content(BLOCK), "b": content(2 * BLOCK)}
+
+
+def refusal(url, folder, endpoint, kind=S3Error, **arguments) -> str:
+    with pytest.raises(kind) as caught:
+        mirror(url, folder, endpoint=endpoint, patience=Patience(1, 0.01, 0.01, 2.0), **arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "secret-of-the-test" not in message
+    return message
+
+
+def test_what_needs_a_person_is_said_in_one_line(s3, proxy, tmp_path, monkeypatch):
+    folder = tmp_path / "raw"
+    assert "no such bucket" in refusal("s3://no-such-bucket-here/p", folder, proxy.url)
+    assert "no object lies there" in refusal(f"s3://{s3[1]}/nothing", folder, proxy.url, DataError)
+    assert "see that it is up" in refusal(f"s3://{s3[1]}/p", folder, "http://127.0.0.1:9")
+    assert "is no S3 address" in refusal("http://bucket/p", folder, proxy.url, ConfigError)
+    assert "no bucket's name" in refusal("s3://Bucket_/p", folder, proxy.url, ConfigError)
+    assert "endpoint = 'no address'" in refusal(f"s3://{s3[1]}/p", folder, "no address", ConfigError)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "no credentials" in refusal(f"s3://{s3[1]}/p", folder, proxy.url)
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert "AWS_ACCESS_KEY_ID" in refusal(f"s3://{s3[1]}/p", folder, proxy.url)
+
+
+def test_a_denied_list_and_a_denied_object_name_the_right_that_is_missing(s3, proxy, tmp_path):
+    fill(s3, {"p/a": b"a", "p/b": b"b"})
+    denied = proxy.deny = {f"/{s3[1]}/p/a"}
+    assert "s3:GetObject" in refusal(f"s3://{s3[1]}/p", tmp_path / "raw", proxy.url)
+    assert files_of(tmp_path / "raw") == {"b": b"b"}
+    denied.add(f"/{s3[1]}")
+    assert "s3:ListBucket" in refusal(f"s3://{s3[1]}/p", tmp_path / "raw", proxy.url)
+
+
+def test_the_endpoint_of_the_environment_is_used(s3, proxy, tmp_path, monkeypatch):
+    fill(s3, {"p/a": b"a"})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", patience=QUICK)
+    assert files_of(tmp_path / "raw") == {"a": b"a"}
+
+
+def test_a_server_that_never_gives_up_failing_ends_it(s3, proxy, tmp_path):
+    fill(s3, {"p/a": content(BLOCK)})
+    proxy.plan[f"/{s3[1]}/p/a"] = ["truncate"] * 100
+    with pytest.raises(S3Error, match="run again"):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
+    assert len(proxy.requests) <= 1 + 8 * QUICK.attempts
+    assert os.listdir(tmp_path / "raw") == []
