@@ -427,6 +427,16 @@ def test_rows_numbered_with_a_gap_are_told(recorded: Any) -> None:
     only_bad(recorded, {f"episode_000001/{camera}": said for camera in (TOP, WRIST)})
 
 
+def test_frames_with_another_index_in_the_set_than_the_metadata_say_are_told(recorded: Any) -> None:
+    def shift(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["index"] += row["episode_index"] == 1
+
+    fmt.change_table(recorded.root / recorded.data_file[0], shift)
+    said = "its first frame has index 6, dataset_from_index is 5"
+    only_bad(recorded, {f"episode_000001/{camera}": said for camera in (TOP, WRIST)})
+
+
 def test_a_missing_video_file_takes_its_own_episodes_and_camera_alone(recorded: Any) -> None:
     (recorded.root / recorded.video_file[TOP, 1]).unlink()
     said = f"camera {TOP}: videos/observation.images.top/chunk-001/file-002.mp4 is missing"
