@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.readers import images, kitti, kth, lerobot, sim_push, ucf101, videos
+from moso.datasets.readers import bair, images, kitti, kth, lerobot, robonet, sim_push, ucf101, videos
 from moso.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ class Reader(Protocol):
 
 
 READERS: dict[str, Reader] = {
+    "bair": bair,
     "images": images,
     "kitti": kitti,
     "kth": kth,
     "lerobot": lerobot,
+    "robonet": robonet,
     "sim_push": sim_push,
     "ucf101": ucf101,
     "videos": videos,
