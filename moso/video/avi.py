@@ -9,14 +9,15 @@ Reference: Microsoft, "AVI RIFF File Reference" and "AVIOLDINDEX structure".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
+from typing import Any
 
 INDEX_ENTRY = struct.Struct("<4sIII")  # chunk, flags, place, length
 VIDEO_CHUNKS = (b"00dc", b"00db")  # of the file's first stream
 
 
-def is_cut_off(file: BinaryIO, size: int) -> bool:
+def is_cut_off(file: BufferedIOBase, size: int) -> bool:
     """Whether a chunk of the outermost level (RIFF, one a gigabyte) is longer than what is left of the file."""
     place = 0
     while place + 8 <= size:
@@ -30,7 +31,7 @@ def is_cut_off(file: BinaryIO, size: int) -> bool:
     return False
 
 
-def empty_frames(file: BinaryIO, size: int) -> int:
+def empty_frames(file: BufferedIOBase, size: int) -> int:
     """How many chunks of the first stream's frames have no bytes, by the file's index; 0 where it has none."""
     place = 12
     while place + 8 <= size:
@@ -44,23 +45,29 @@ def empty_frames(file: BinaryIO, size: int) -> int:
     return 0
 
 
-def with_repeats(frames: Iterator[Any], stream: Any) -> Iterator[Any]:
+def with_repeats(frames: Iterator[Any], stream: Any, allowed: Callable[[], int]) -> Iterator[Any]:
     """FFmpeg's frames, each as often as the file shows it; an AVI's time stamps are numbers of frames.
 
     Where frames are decoded in another order than they are shown, AVI's time stamps say nothing, and they come as they
     are.
+
+    Args:
+        frames: decoded.
+        stream: FFmpeg's.
+        allowed: how many repeats the file has up to the last frame: time stamps may be damaged.
     """
-    shown, last = 0, None
+    shown = repeated = 0
+    last = None
     for frame in frames:
         if stream.codec_context.has_b_frames:
             yield frame
             continue
         number = shown if frame.pts is None else frame.pts - (stream.start_time or 0)
-        while last is not None and shown < number:
-            shown += 1
+        while last is not None and shown < number and repeated < allowed():
+            shown, repeated = shown + 1, repeated + 1
             yield last
         shown, last = shown + 1, frame
         yield frame
-    while last is not None and shown < stream.frames:
-        shown += 1
+    while last is not None and shown < stream.frames and repeated < allowed():
+        shown, repeated = shown + 1, repeated + 1
         yield last

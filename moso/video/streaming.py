@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -145,11 +145,13 @@ def stream_timed(
 class _Opened:
     """An open container and its first video stream."""
 
-    def __init__(self, av: Any, container: Any, name: str, file: BinaryIO, size: int) -> None:
+    def __init__(self, av: Any, container: Any, name: str, file: io.BufferedIOBase, size: int) -> None:
         self.av, self.container, self.name = av, container, name
         if not container.streams.video:
             raise DataError(f"{name}: holds no video")
         self.stream = container.streams.video[0]
+        if self.stream.codec_context is None:
+            raise DataError(f"{name}: its video is coded in a way that FFmpeg does not know; it is damaged or too new")
         self.format: str = container.format.name
         # One thread: readers run in several processes, and FFmpeg holds frames for each thread.
         self.stream.codec_context.thread_count = 1
@@ -160,6 +162,7 @@ class _Opened:
         # MP4 and MOV say where each frame lies; FFmpeg does not mind if the file ends before.
         if "mp4" in self.format and any(entry.pos + entry.size > size for entry in self.stream.index_entries):
             raise DataError(f"{name}: ends before the last frame of its table of contents; it is cut off")
+        self.packets = self.frames = 0  # read, and decoded
         self.empty = 0  # frames of an AVI that it holds as "the one before"
         if self.format == "avi":
             if avi.is_cut_off(file, size):
@@ -186,30 +189,37 @@ class _Opened:
 
     def decoded(self) -> Iterator[Any]:
         """Every frame from where the container stands; damage is an error and no missing frame."""
-        decoded = packets = 0
         for packet in self.container.demux(self.stream):
-            packets += packet.size > 0
+            self.packets += packet.size > 0
             if packet.is_corrupt:
-                raise DataError(f"{self.name}: damaged or cut off after {decoded} frame{'' if decoded == 1 else 's'}")
+                after = f"{self.frames} frame{'' if self.frames == 1 else 's'}"
+                raise DataError(f"{self.name}: damaged or cut off after {after}")
             for frame in packet.decode():
                 if self.begins_at is not None and frame.pts is not None and frame.pts < self.begins_at:
                     continue  # it follows the key frame in the file and may need what lies before
                 if frame.is_corrupt:
-                    raise DataError(f"{self.name}: frame {decoded} is damaged")
-                decoded += 1
+                    raise DataError(f"{self.name}: frame {self.frames} is damaged")
+                self.frames += 1
                 yield frame
         if self.begins_at is not None:
             return
-        if not decoded:
+        if not self.frames:
             raise DataError(f"{self.name}: not one frame in it; it is damaged or cut off")
         # AVI says in its header how many frames there are; FFmpeg passes over what it cannot make out.
-        not_coded = packets - decoded if self.stream.codec_context.name == "mpeg4" else 0
-        if self.format == "avi" and decoded + not_coded + self.empty < self.stream.frames:
-            raise DataError(f"{self.name}: holds {decoded} of {self.stream.frames} frames; it is damaged or cut off")
+        if self.format == "avi" and self.frames + self.repeats() < self.stream.frames:
+            counts = f"{self.frames} of {self.stream.frames} frames"
+            raise DataError(f"{self.name}: holds {counts}; it is damaged or cut off")
+
+    def repeats(self) -> int:
+        """How many frames, of those up to here, an AVI may hold as "the one before"."""
+        not_coded = self.packets - self.frames if self.stream.codec_context.name == "mpeg4" else 0
+        return self.empty + not_coded
 
     def shown(self) -> Iterator[Any]:
         """Every frame from the beginning, as often as it is shown by the file's own count of frames."""
-        return avi.with_repeats(self.decoded(), self.stream) if self.format == "avi" else self.decoded()
+        if self.format == "avi":
+            return avi.with_repeats(self.decoded(), self.stream, self.repeats)
+        return self.decoded()
 
     def upright(self, frame: Any) -> UInt8[np.ndarray, "H W 3"]:
         """The frame as a player shows it: phones store a portrait lying on its side and a note about it."""
@@ -236,7 +246,7 @@ def _opened(video: Video, name: str) -> Iterator[_Opened]:
             size = file.seek(0, io.SEEK_END)
             options = {"protocol_whitelist": "none" if in_memory else "file"}
             source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{video}"
-            with av.open(source, options=options) as container:
+            with av.open(source, options=options, metadata_errors="replace") as container:
                 yield _Opened(av, container, name, file, size)
     except av.FFmpegError as error:
         # "End of file" is what FFmpeg says of a file that ends before its table of contents.
