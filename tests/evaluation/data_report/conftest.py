@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moso.frames.cache import FrameCacheWriter
+from moso.frames.cache import FORMAT, VERSION, FrameCache, FrameCacheWriter
+from moso.frames.statistics import statistics
 from moso.provenance import write_json, write_provenance
 
 SIZE = 8
@@ -48,18 +49,15 @@ def write_frames(folder: Path) -> Path:
     pd.DataFrame(rows).to_parquet(folder / "manifest.parquet")
     bad = [("worse.npz", 0, "the file is empty"), ("bad.tfrecord", 741_626, "CRC <differs>")]
     pd.DataFrame(bad, columns=["file", "offset", "reason"]).to_parquet(folder / "quarantine.parquet")
-    from moso.frames.cache import FrameCache
-    from moso.frames.statistics import statistics
-
     write_json(folder / "statistics.json", statistics(FrameCache.open(folder)))
     write_json(
         folder / "data.json",
         {
             "data_set": "squares", "title": "Squares & more", "licence": "MIT", "splits": {"rule": "recorded"},
-            "actions": SIGNAL, "states": None, "crop": "none", "resize": "antialias", "raw_sizes": [[24, 16], [16, 16]],
+            "actions": SIGNAL, "states": None, "crop": "none", "resize": "antialias", "raw_sizes": [{"height": 16, "width": 16, "episodes": 4}, {"height": 24, "width": 16, "episodes": 1}],
         },
     )  # fmt: skip
-    write_provenance(folder, format="moso.frames", version=1, step="preprocess", config={}, inputs={})
+    write_provenance(folder, format=FORMAT, version=VERSION, step="preprocess", config={}, inputs={})
     return folder
 
 
