@@ -15,6 +15,7 @@ import functools
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -89,17 +90,17 @@ def read(
 
 
 def _check_numbers(files: Sequence[str], step: int) -> None:
-    previous: tuple[int, str] | None = None
+    numbered: list[tuple[int, str]] = []
     for name in (PurePosixPath(file).name for file in files):
         digits = re.findall(r"\d+", PurePosixPath(name).stem)
         if not digits:
             raise DataError(f"{name}: no number in its name")
-        number = int(digits[-1])
-        if previous is not None and number != previous[0] + step:
-            if number == previous[0]:
-                raise DataError(f"{previous[1]} and {name} have the same number")
-            raise DataError(f"a gap: frame {previous[0] + step} is missing, {name} follows on {previous[1]}")
-        previous = number, name
+        numbered.append((int(digits[-1]), name))
+    for (before, earlier), (number, name) in pairwise(numbered):
+        if number == before:
+            raise DataError(f"{earlier} and {name} have the same number")
+        if number != before + step:
+            raise DataError(f"a gap: frame {before + step} is missing, {name} follows on {earlier}")
 
 
 def _options(spec: DatasetSpec) -> Options:

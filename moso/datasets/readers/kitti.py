@@ -13,6 +13,7 @@ import functools
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -94,15 +95,14 @@ def read(
 
 
 def _check_numbers(root: Path, source: Source) -> None:
-    previous = None
-    for file in source.files:
-        path = PurePosixPath(file)
-        if not (root / file).is_file():
-            raise DataError("no image in its folder data")
+    paths = [PurePosixPath(file) for file in source.files]
+    if not (root / paths[0]).is_file():
+        raise DataError("no image in its folder data")
+    for path in paths:
         if not path.stem.isdecimal():
-            raise DataError(f"{path.name}: no number of a frame")
-        number = int(path.stem)
-        if previous is not None and number != previous + 1:
-            missing = path.with_name(f"{previous + 1:0{len(path.stem)}d}.png")
-            raise DataError(f"{missing} is missing: {path.name} follows on {previous:0{len(path.stem)}d}.png")
-        previous = number
+            raise DataError(f"{path}: no number of a frame")
+    for before, path in pairwise(paths):
+        expected = int(before.stem) + 1
+        if int(path.stem) != expected:
+            missing = path.with_name(f"{expected:0{len(path.stem)}d}.png")
+            raise DataError(f"{missing} is missing: {path.name} follows on {before.name}")

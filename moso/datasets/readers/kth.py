@@ -104,11 +104,13 @@ def read(
     match = FILE.fullmatch(path.name)
     assert match is not None  # `sources` takes no other
     name = match[1]
+    ranges: tuple[tuple[int, int], ...] | None = None
     try:
         ranges = _ranges(root, source, spec, name)
         fps = fps_of(path, spec.fps)
     except DataError as error:
-        yield Rejected(source.name, 0, without(path, error))
+        for first, _ in ranges or ((0, 0),):  # a row a record that is lost, so that the share of bad ones is right
+            yield Rejected(source.name, first, without(path, error))
         return
     if ranges is None:
         yield Episode(name, source.name, fps, functools.partial(_chunks, path), name)

@@ -15,7 +15,7 @@ def moving(frames: int, height: int = 16, width: int = 24, seed: int = 0) -> np.
     """Grey frames (T, H, W), each unlike the others: a smooth picture that brightens, and a square that moves."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
-    base = 40 + rng.integers(0, 40) + 2 * y + x
+    base = 40 + rng.integers(0, 40) + rng.integers(0, 4, (height, width)) + 2 * y + x
     pictures = np.stack([base + 5 * t for t in range(frames)])
     for t in range(frames):
         left = t % (width - 6)
