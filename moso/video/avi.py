@@ -14,6 +14,7 @@ from io import BufferedIOBase
 from typing import Any
 
 INDEX_ENTRY = struct.Struct("<4sIII")  # chunk, flags, place, length
+UNKNOWN = 0xFFFFFFFF
 VIDEO_CHUNKS = (b"00dc", b"00db")  # of the file's first stream
 
 
@@ -23,8 +24,8 @@ def is_cut_off(file: BufferedIOBase, size: int) -> bool:
     while place + 8 <= size:
         file.seek(place)
         kind, length = struct.unpack("<4sI", file.read(8))
-        if kind != b"RIFF":
-            return False  # something that another program appended
+        if kind != b"RIFF" or length == UNKNOWN:
+            return False  # what another program appended; or the writer could not go back to say the length
         if place + 8 + length > size:
             return True
         place += 8 + length + length % 2

@@ -8,6 +8,7 @@
 
 A video is a path or the bytes of a whole file. Anything FFmpeg reads; its first video stream, turned as the file says.
 A frame is a frame: none is left out or shown twice for the sake of a steady rate, and pixels' aspect ratio is not read.
+Damage is found as far as FFmpeg finds it: a coding without checksums takes some damaged bytes for another picture.
 Where an AVI says that the frame before stays (avi.py), `stream` counts and yields it again, as the file does.
 
 Legend: n frames of a chunk, H W pixels.

@@ -72,7 +72,8 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         raise DataError(f"{root}: no video below it ({', '.join(suffixes)})")
     refuse_unused_splits(root, spec.splits.rule)
     listed = splits_csv(root)
-    found += [name for name in listed or () if name not in set(found)]
+    there = set(found)
+    found += [name for name in listed or () if name not in there]
     return [Source(name, (name, SPLITS_CSV) if listed is not None else (name,)) for name in found]
 
 
