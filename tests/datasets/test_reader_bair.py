@@ -1,0 +1,295 @@
+"""The BAIR reader against files of tests/datasets/formats/bair.py, which frames records and codes protobuf by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.ingest import ingest
+from moso.datasets.quarantine import check_share
+from moso.datasets.readers import bair
+from moso.datasets.spec import DatasetSpec, SourceSpec, SplitSpec
+from moso.datasets.splits import Splits
+from moso.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"frames": 6, "height": 8, "width": 12}
+TRAIN, TEST = "softmotion30_44k/train", "softmotion30_44k/test"
+
+
+def _formats() -> Any:
+    """The independent writer, by path: pytest's importlib mode gives it no name."""
+    spec = importlib.util.spec_from_file_location("bair_format", Path(__file__).parent / "formats" / "bair.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fmt = _formats()
+
+
+@pytest.fixture
+def spec() -> DatasetSpec:
+    splits = SplitSpec("patterns", train="^train/", validation="^train/traj_256_to_511/", test="^test/")
+    options = {"height": SMALL["height"], "width": SMALL["width"]}
+    return DatasetSpec("bair", "bair", SourceSpec("folder"), 10.0, splits, options=options, episode_frames=6)
+
+
+def small(seed: int, **changes: Any) -> Any:
+    return fmt.trajectory(seed, **(SMALL | changes))
+
+
+def read(root: Path, spec: DatasetSpec, name: str, wanted: set[str] | None = None) -> list[Episode | Rejected]:
+    return list(bair.read(root, Source(name), spec, wanted))
+
+
+def episodes(records: list[Episode | Rejected]) -> list[Episode]:
+    return [record for record in records if isinstance(record, Episode)]
+
+
+def rejected(records: list[Episode | Rejected]) -> list[Rejected]:
+    return [record for record in records if isinstance(record, Rejected)]
+
+
+def test_a_file_of_the_official_size_is_read_by_the_shipped_spec(tmp_path: Path) -> None:
+    """741,610 bytes a record is what the published files have: the writer's bytes are theirs in kind."""
+    shipped = DatasetSpec.load(ROOT / "data" / "specs" / "bair.yaml")
+    written = [fmt.trajectory(seed) for seed in range(2)]
+    starts = fmt.write(tmp_path / TEST / "traj_0_to_255.tfrecords", written)
+    assert starts[1] == 741_610
+    (source,) = bair.sources(tmp_path, shipped)
+    for number, (episode, trajectory) in enumerate(zip(bair.read(tmp_path, source, shipped), written, strict=True)):
+        assert isinstance(episode, Episode)
+        assert (episode.episode_id, episode.recording) == (f"test/traj_0_to_255/{number:05d}",) * 2
+        assert episode.offset == starts[number]
+        np.testing.assert_array_equal(episode.load(), trajectory.views["image_aux1"])
+        np.testing.assert_array_equal(episode.actions, trajectory.actions)
+        np.testing.assert_array_equal(episode.states, trajectory.positions)
+        assert Splits.of(shipped).split_of(episode) == "test"
+
+
+def test_the_checksum_is_crc32c_masked_as_tensorflow_masks_it() -> None:
+    """CRC-32C of "123456789" is 0xE3069283 (RFC 3720's polynomial); rotated by 15: 0x2507C60D; + 0xA282EAD8."""
+    assert struct.unpack("<I", fmt.masked(b"123456789"))[0] == (0x2507C60D + 0xA282EAD8)
+
+
+def test_sources_go_by_folder_and_number_and_not_by_letter(tmp_path: Path, spec: DatasetSpec) -> None:
+    for name in ("train/traj_1000_to_1255", "train/traj_256_to_511", "test/traj_0_to_255"):
+        fmt.write(tmp_path / f"{name}.tfrecords", [])
+    (tmp_path / "train" / "notes.txt").write_text("no record")
+    names = [source.name for source in bair.sources(tmp_path, spec)]
+    assert names == [
+        "test/traj_0_to_255.tfrecords",
+        "train/traj_256_to_511.tfrecords",
+        "train/traj_1000_to_1255.tfrecords",
+    ]
+
+
+def test_a_folder_without_records_is_refused_with_what_to_unpack(tmp_path: Path, spec: DatasetSpec) -> None:
+    with pytest.raises(DataError, match=r"no traj_<first>_to_<last>.tfrecords .*bair_robot_pushing_dataset_v0.tar"):
+        bair.sources(tmp_path, spec)
+
+
+def test_the_splits_are_the_test_folder_and_savps_validation_file(tmp_path: Path, spec: DatasetSpec) -> None:
+    shipped = Splits.of(DatasetSpec.load(ROOT / "data" / "specs" / "bair.yaml"))
+    found = {}
+    for folder, name in ((TRAIN, "traj_0_to_255"), (TRAIN, "traj_256_to_511"), (TEST, "traj_0_to_255")):
+        fmt.write(tmp_path / folder / f"{name}.tfrecords", [small(len(found))])
+        (episode,) = episodes(read(tmp_path, spec, f"{folder}/{name}.tfrecords"))
+        found[episode.episode_id] = shipped.split_of(episode)
+    assert found == {
+        "train/traj_0_to_255/00000": "train",
+        "train/traj_256_to_511/00000": "validation",
+        "test/traj_0_to_255/00000": "test",
+    }
+
+
+@pytest.mark.parametrize("view", ["image_main", "image_aux1", "image_view0"])
+def test_the_view_is_chosen(tmp_path: Path, spec: DatasetSpec, view: str) -> None:
+    written = small(0, views=("image_main", "image_aux1", "image_view0"))
+    fmt.write(tmp_path / "train" / "traj_0_to_255.tfrecords", [written])
+    chosen = DatasetSpec("b", "bair", spec.source, 10.0, spec.splits, options=spec.options | {"view": view})
+    (episode,) = episodes(read(tmp_path, chosen, "train/traj_0_to_255.tfrecords"))
+    np.testing.assert_array_equal(episode.load(), written.views[view])
+
+
+def test_a_missing_view_is_named_beside_those_that_are_there(tmp_path: Path, spec: DatasetSpec) -> None:
+    fmt.write(tmp_path / "train" / "traj_0_to_255.tfrecords", [small(0, views=("image_view0", "image_main"))])
+    (bad,) = rejected(read(tmp_path, spec, "train/traj_0_to_255.tfrecords"))
+    assert bad.reason == "record 0: no frames of the view 'image_aux1'; it holds image_main, image_view0"
+
+
+@pytest.mark.parametrize("at", ["first byte of the data", "last byte of the data", "checksum"])
+def test_broken_data_costs_its_own_record_alone(tmp_path: Path, spec: DatasetSpec, at: str) -> None:
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    written = [small(seed) for seed in range(3)]
+    starts = fmt.write(path, written)
+    fmt.flip(
+        path, {"first byte of the data": starts[1] + 12, "last byte of the data": starts[2] - 5}.get(at, starts[2] - 1)
+    )
+    records = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert rejected(records) == [
+        Rejected("train/traj_0_to_255.tfrecords", starts[1], "the checksum of record 1's data is broken")
+    ]
+    assert [episode.episode_id[-5:] for episode in episodes(records)] == ["00000", "00002"]
+    np.testing.assert_array_equal(episodes(records)[1].load(), written[2].views["image_aux1"])
+
+
+@pytest.mark.parametrize("byte", [0, 7, 8], ids=["length", "length's high byte", "checksum"])
+def test_a_broken_length_gives_up_what_follows_and_counts_it(tmp_path: Path, spec: DatasetSpec, byte: int) -> None:
+    """Five records, the third one's length broken: two good ones, and three rows in the quarantine, not one."""
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    starts = fmt.write(path, [small(seed) for seed in range(5)])
+    fmt.flip(path, starts[2] + byte)
+    records = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert [episode.episode_id[-5:] for episode in episodes(records)] == ["00000", "00001"]
+    assert [bad.offset for bad in rejected(records)] == [starts[2]] * 3
+    assert "by their length 3 records are lost" in rejected(records)[0].reason
+    assert "by the file's name it holds 256 records, of which 2 were read" in rejected(records)[0].reason
+    with pytest.raises(DataError, match="3 of 5 records are bad"):
+        check_share(rejected(records), len(episodes(records)), 0.5)
+
+
+def test_a_broken_first_length_says_that_the_number_lost_is_not_known(tmp_path: Path, spec: DatasetSpec) -> None:
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    fmt.write(path, [small(0), small(1)])
+    fmt.flip(path, 3)
+    (bad,) = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert isinstance(bad, Rejected)
+    assert f"the last {path.stat().st_size:,} bytes are lost, it is not known how many records" in bad.reason
+
+
+@pytest.mark.parametrize("kept", [1, 11, 12, 500, -1], ids=["in the length", "header", "no data", "data", "last byte"])
+def test_a_truncated_file_gives_the_whole_records_before(tmp_path: Path, spec: DatasetSpec, kept: int) -> None:
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    starts = fmt.write(path, [small(seed) for seed in range(3)])
+    path.write_bytes(path.read_bytes()[: starts[2] + kept if kept > 0 else kept])
+    records = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert len(episodes(records)) == 2
+    (bad,) = rejected(records)
+    assert bad.offset == starts[2]
+    assert "cut off in" in bad.reason
+
+
+def test_an_absurd_length_with_a_right_checksum_takes_no_memory(tmp_path: Path, spec: DatasetSpec) -> None:
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    fmt.write(path, [small(0)])
+    length = struct.pack("<Q", 2**62)
+    path.write_bytes(path.read_bytes() + length + fmt.masked(length) + b"few bytes")
+    records = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert len(episodes(records)) == 1
+    assert "the file is cut off in record 1" in rejected(records)[0].reason
+
+
+def test_a_file_of_zero_bytes_is_set_aside(tmp_path: Path, spec: DatasetSpec) -> None:
+    fmt.write(tmp_path / "train" / "traj_0_to_255.tfrecords", [])
+    (bad,) = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert isinstance(bad, Rejected)
+    assert (bad.offset, bad.reason.split(";")[0]) == (0, "the file is empty")
+
+
+def _without(keys: dict[str, bytes], *names: str) -> bytes:
+    data: bytes = fmt.example({key: value for key, value in keys.items() if key not in names})
+    return data
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda t: _without(t.keys, "3/image_aux1/encoded"), "the key '3/image_aux1/encoded' is missing"),
+        (lambda t: _without(t.keys, "5/image_aux1/encoded"), "the key '5/image_aux1/encoded' is missing"),
+        (lambda t: _without(t.keys, "0/action"), "the key '0/action' is missing"),
+        (lambda t: _without(t.keys, "4/endeffector_pos"), "the key '4/endeffector_pos' is missing"),
+        (
+            lambda t: fmt.example(t.keys | {"2/image_aux1/encoded": fmt.bytes_feature(b"short")}),
+            "'2/image_aux1/encoded' has 5 bytes, 8 x 12 RGB pixels have 288",
+        ),
+        (
+            lambda t: fmt.example(t.keys | {"2/image_aux1/encoded": fmt.float_feature([1.0])}),
+            "'2/image_aux1/encoded' holds 0 byte strings, expected one",
+        ),
+        (lambda t: fmt.example(t.keys | {"1/action": fmt.float_feature([1, 2])}), "'1/action' holds 2 numbers"),
+        (lambda t: fmt.example(t.keys | {"1/action": fmt.float_feature([np.nan] * 4)}), "actions hold numbers that"),
+        (lambda t: fmt.example(small(9, frames=5).keys), "5 frames, the spec says 6"),
+        (lambda t: fmt.example({}), "no frames of the view 'image_aux1'; it holds no view"),
+        (lambda t: b"\xff" * 40, "no tf.train.Example"),
+        (lambda t: b"", "no frames of the view"),
+    ],
+)
+def test_a_record_that_is_no_such_trajectory_is_set_aside(
+    tmp_path: Path, spec: DatasetSpec, damage: Any, reason: str
+) -> None:
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    starts = fmt.write(path, [small(0), damage(small(1)), small(2)])
+    records = read(tmp_path, spec, "train/traj_0_to_255.tfrecords")
+    assert [episode.episode_id[-5:] for episode in episodes(records)] == ["00000", "00002"]
+    (bad,) = rejected(records)
+    assert bad.offset == starts[1]
+    assert reason in bad.reason
+    assert "\n" not in bad.reason
+
+
+def test_frames_of_another_size_than_the_options_say_are_set_aside(tmp_path: Path, spec: DatasetSpec) -> None:
+    fmt.write(tmp_path / "train" / "traj_0_to_255.tfrecords", [small(0, height=10)])
+    (bad,) = rejected(read(tmp_path, spec, "train/traj_0_to_255.tfrecords"))
+    assert bad.reason == "record 0: '0/image_aux1/encoded' has 360 bytes, 8 x 12 RGB pixels have 288"
+
+
+def test_only_wanted_records_are_read_and_the_others_bytes_are_not_looked_at(tmp_path: Path, spec: DatasetSpec) -> None:
+    """Broken data of records that are passed over, and a broken length behind the last wanted one, go unnoticed."""
+    path = tmp_path / "train" / "traj_0_to_255.tfrecords"
+    written = [small(seed) for seed in range(5)]
+    starts = fmt.write(path, written)
+    fmt.flip(path, starts[0] + 20)
+    fmt.flip(path, starts[4])
+    name = "train/traj_0_to_255/{:05d}"
+    records = read(
+        tmp_path, spec, "train/traj_0_to_255.tfrecords", {name.format(1), name.format(3), "test/other/00000"}
+    )
+    assert [record.episode_id for record in episodes(records)] == [name.format(1), name.format(3)]
+    assert not rejected(records)
+    np.testing.assert_array_equal(episodes(records)[1].load(), written[3].views["image_aux1"])
+
+
+def test_a_stream_can_be_opened_twice(tmp_path: Path, spec: DatasetSpec) -> None:
+    fmt.write(tmp_path / "train" / "traj_0_to_255.tfrecords", [small(0)])
+    (episode,) = episodes(read(tmp_path, spec, "train/traj_0_to_255.tfrecords"))
+    np.testing.assert_array_equal(episode.load(), episode.load())
+
+
+@pytest.mark.parametrize("options", [{"view": "a/b"}, {"height": 0}, {"camera": "image_main"}])
+def test_options_that_mean_nothing_are_refused(spec: DatasetSpec, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        DatasetSpec("bair", "bair", spec.source, 10.0, spec.splits, options=options)
+
+
+def test_ingest_sets_a_damaged_record_aside_and_goes_on(tmp_path: Path, spec: DatasetSpec) -> None:
+    """Through the whole of `ingest`: every good record has its row with the frames' hash, the bad one its place."""
+    written = {}
+    for folder, file in (("train", "traj_0_to_255"), ("train", "traj_256_to_511"), ("test", "traj_0_to_255")):
+        trajectories = [small(len(written) + seed) for seed in range(3)]
+        starts = fmt.write(tmp_path / folder / f"{file}.tfrecords", trajectories)
+        written |= {f"{folder}/{file}/{number:05d}": trajectory for number, trajectory in enumerate(trajectories)}
+    fmt.flip(tmp_path / "train" / "traj_0_to_255.tfrecords", starts[1] + 100)
+    result = ingest(tmp_path, bair.sources(tmp_path, spec), spec)
+    table = result.manifest.table.set_index("episode_id")
+    assert set(table.index) == set(written) - {"train/traj_0_to_255/00001"}
+    assert dict(table["split"].value_counts()) == {"test": 3, "validation": 3, "train": 2}
+    assert set(table["frames"]) == {6}
+    assert result.rejected == [
+        Rejected("train/traj_0_to_255.tfrecords", starts[1], "the checksum of record 1's data is broken")
+    ]
+    for name in table.index:
+        expected = hashlib.sha256(written[name].views["image_aux1"].tobytes()).hexdigest()
+        assert table.loc[name, "sha256"] == expected
