@@ -54,7 +54,8 @@ def write_frames(folder: Path) -> Path:
         folder / "data.json",
         {
             "data_set": "squares", "title": "Squares & more", "licence": "MIT", "splits": {"rule": "recorded"},
-            "actions": SIGNAL, "states": None, "crop": "none", "resize": "antialias", "raw_sizes": [{"height": 16, "width": 16, "episodes": 4}, {"height": 24, "width": 16, "episodes": 1}],
+            "actions": SIGNAL, "states": None, "crop": "none", "resize": "antialias",
+            "raw_sizes": [{"height": 16, "width": 16, "episodes": 4}, {"height": 24, "width": 16, "episodes": 1}],
         },
     )  # fmt: skip
     write_provenance(folder, format=FORMAT, version=VERSION, step="preprocess", config={}, inputs={})
