@@ -19,8 +19,8 @@ def video(seed: int, frames: int, pixels: int) -> UInt8[np.ndarray, "T H W 3"]:
 def _picture(rng: np.random.Generator, pixels: int) -> UInt8[np.ndarray, "H W 3"]:
     levels = np.zeros((pixels, pixels, 3))
     for cells, weight in ((3, 120.0), (9, 80.0), (27, 40.0)):
-        weights = _hats(pixels, cells)
-        levels += weight * np.einsum("hi,ijc,wj->hwc", weights, rng.random((cells + 1, cells + 1, 3)), weights)
+        weights, knots = _hats(pixels, cells), rng.random((cells + 1, cells + 1, 3))
+        levels += weight * np.einsum("hi,ijc,wj->hwc", weights, knots, weights, optimize=True)
     return (levels + rng.integers(0, 4, levels.shape)).clip(0, 255).astype(np.uint8)
 
 
