@@ -277,3 +277,64 @@ def test_fetch_lists_says_what_needs_none_and_gathers_what_failed(project: Path)
     error = str(moso_data("fetch-lists", "kth").error)
     assert "could not get kth_mcnet_train.txt" in error
     assert "could not get kth_mcnet_test.txt" in error
+
+
+def test_init_looks_into_an_archive_as_ingest_will(project: Path, tmp_path: Path) -> None:
+    shutil.make_archive("arm", "zip", "recordings")
+    done = moso_data("init", "arm", "--format", "sim_push", "--path", "arm.zip", "--like", "sim_push/tiny")
+    assert "12 episodes in 13 sources" in done.out
+    spec = DatasetSpec.load(project / "data" / "specs" / "arm.yaml")
+    assert (spec.source.kind, spec.source.path) == ("archive", "arm.zip")
+    (unpacked,) = (tmp_path / "work" / "raw").glob("*/unpacked")
+    changed = (unpacked / "episodes" / "seed_000000.npz").stat().st_ctime_ns
+    ingest(tmp_path / "work")  # nothing is unpacked twice
+    assert (unpacked / "episodes" / "seed_000000.npz").stat().st_ctime_ns == changed
+    assert "raw files inside archives are looked at by ingest alone" in str(moso_data("status", "arm").error)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch):
+    """The address of an S3 server on this machine, and a client of it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "y"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    client = boto3.client("s3", endpoint_url=address)
+    client.create_bucket(Bucket="lab-data")
+    yield address, client
+    server.stop()
+
+
+def test_a_prefix_in_s3_is_initialised_ingested_and_its_new_objects_are_seen(
+    project: Path, tmp_path: Path, bucket
+) -> None:
+    endpoint, client = bucket
+
+    def put(number: int) -> None:
+        name = f"episodes/seed_{number:06d}.npz"
+        client.upload_file(f"recordings/{name}", "lab-data", f"arm/{name}")
+
+    for number in range(8):
+        put(number)
+    place = ("--path", "s3://lab-data/arm", "--endpoint", endpoint)
+    done = moso_data("init", "arm", "--format", "sim_push", *place, "--like", "sim_push/tiny")
+    assert done.error is None, done
+    assert "8 episodes in 8 sources" in done.out
+    spec = DatasetSpec.load(project / "data" / "specs" / "arm.yaml")
+    assert (spec.source.kind, spec.source.url, spec.source.endpoint) == ("s3", "s3://lab-data/arm", endpoint)
+    ingest(tmp_path / "work")
+    assert "8 raw files, all as at the last ingest" in moso_data("status", "arm").out
+    put(8)
+    client.put_object(Bucket="lab-data", Key="arm/notes.txt", Body=b"no recording")
+    client.delete_object(Bucket="lab-data", Key="arm/episodes/seed_000001.npz")
+    out = moso_data("status", "arm").out.splitlines()
+    assert out[0].split() == ["new", "1", "file:", "episodes/seed_000008.npz"]
+    assert out[1].split() == ["gone", "1", "file:", "episodes/seed_000001.npz"]
