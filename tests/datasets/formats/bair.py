@@ -1,4 +1,4 @@
-"""softmotion30_44k files, byte by byte: TFRecord framing and protobuf written by hand; nothing of moso or TensorFlow."""
+"""softmotion30_44k files, byte by byte: TFRecord framing and protobuf by hand; nothing of moso or TensorFlow."""
 
 from __future__ import annotations
 
