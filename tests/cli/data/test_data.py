@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +69,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MOSO_LISTS", str(tmp_path / "lists"))
     monkeypatch.setenv("MOSO_WORK", str(tmp_path / "work"))
     return root
+
+
+def test_help_imports_nothing_that_takes_seconds() -> None:
+    code = """
+import sys
+from click.testing import CliRunner
+from moso.cli.data import command
+for name in ("", *command.commands):
+    assert CliRunner().invoke(command, [*filter(None, [name]), "--help"]).exit_code == 0
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pandas", "pyarrow", "av", "PIL", "boto3"} & set(done.stdout.split())
 
 
 def init(*more: str) -> Done:
@@ -293,17 +309,18 @@ def test_init_looks_into_an_archive_as_ingest_will(project: Path, tmp_path: Path
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch):
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The address of an S3 server on this machine, and a client of it."""
     import boto3
     from moto.server import ThreadedMotoServer
 
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "x"),
-        ("AWS_SECRET_ACCESS_KEY", "y"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request otherwise
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     address = "http://{}:{}".format(*server.get_host_and_port())
