@@ -9,7 +9,8 @@
     policy/actions          (action_T, action dimension); action_T is state_T - 1 as a rule
 
 as the release's own loader reads them (github.com/SudeepDasari/RoboNet, robonet/datasets/util/hdf5_loader.py). Its
-table meta_data.pkl is a pickle and made of the same attributes: it is not read.
+table meta_data.pkl is a pickle, made of the same attributes and the files' sha256: it is not read. HDF5 and mp4 as they
+are written here hold no checksums, so that flipped bits which a codec takes for another picture are not seen.
 
 - Usable length T = min(state_T, img_T, action_T + 1), img_T being the number of frames.
 - image_format says the order of the channels in the array that was encoded. FFmpeg takes an array as RGB, so that an
