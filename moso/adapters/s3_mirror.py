@@ -204,7 +204,7 @@ class _Fetching:
             raise S3Error(f"{self.failed[0]}{more}")
 
     def _work(self) -> None:
-        while not self._halt.is_set():
+        while not self._halting():
             with self._lock:
                 item = next(self._queue, None)
             if item is None:
@@ -275,13 +275,16 @@ class _Fetching:
                 self._show(received=len(block))
                 if have > partial.item.bytes:
                     raise Damaged(f"{self.bucket.address}: {partial.item.key} is longer than listed", everywhere=False)
-                if self._halt.is_set():
+                if self._halting():
                     raise _Halted
             file.flush()
             os.fsync(file.fileno())
         if have < partial.item.bytes:
             raise Interrupted(f"s3://{self.bucket.address.bucket}/{partial.item.key}: the answer ended early")
         return checks
+
+    def _halting(self) -> bool:
+        return self._halt.is_set() or bool(self.stop)
 
     def _pause(self, failures: int) -> None:
         longest = min(self.patience.pause_s * 2 ** (failures - 1), self.patience.longest_pause_s)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import boto3
 import google_crc32c
@@ -21,7 +22,9 @@ from moso.adapters.s3_mirror import folds_case, mirror, plan
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.step import StopSignal
 
-QUICK = Patience(attempts=8, pause_s=0.01, longest_pause_s=0.05, timeout_s=2.0)
+# Retries come at once. A silent connection is waited for long, so that a busy machine is not taken for a broken server.
+QUICK = Patience(attempts=8, pause_s=0.01, longest_pause_s=0.05, timeout_s=30.0)
+SOON = replace(QUICK, timeout_s=5.0)
 
 
 def content(size: int, seed: int = 0) -> bytes:
@@ -72,8 +75,8 @@ def test_with_a_fifth_of_requests_failing_nothing_is_lost_or_read_twice_without_
     sizes = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17)
     files = {f"set/{i % 4}/{i:02d}.bin": content(sizes[i % len(sizes)], i) for i in range(24)}
     fill(s3, files)
-    proxy.share, proxy.seed = 0.2, 53
-    done = mirror(f"s3://{s3[1]}/set", tmp_path / "raw", endpoint=proxy.url, patience=QUICK, workers=8)
+    proxy.share, proxy.seed, proxy.stall_s = 0.2, 53, 7.0
+    done = mirror(f"s3://{s3[1]}/set", tmp_path / "raw", endpoint=proxy.url, patience=SOON, workers=8)
 
     assert {f"set/{name}": data for name, data in files_of(tmp_path / "raw").items()} == files
     assert done.fetched == 24
@@ -259,7 +262,7 @@ def test_the_stop_signal_ends_it_and_what_has_come_stays(s3, proxy, tmp_path):
 
 def refusal(url, folder, endpoint, kind=S3Error, **arguments) -> str:
     with pytest.raises(kind) as caught:
-        mirror(url, folder, endpoint=endpoint, patience=Patience(1, 0.01, 0.01, 2.0), **arguments)
+        mirror(url, folder, endpoint=endpoint, patience=Patience(1, 0.01, 0.01, 30.0), **arguments)
     message = str(caught.value)
     assert "\n" not in message
     assert "secret-of-the-test" not in message

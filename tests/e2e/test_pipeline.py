@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import yaml
 
 from components.config import STEPS
+from moso.provenance import digest_folder
 
 pytestmark = pytest.mark.slow
 Clone = Any  # tests/e2e/conftest.py; pytest's importlib mode has no name to import it by
@@ -240,3 +243,54 @@ def test_another_data_set_s_outputs_never_delete_this_one_s(finished: Clone) -> 
     finished.set("dataset", "sim_push")
     assert finished.repro() == []
     assert finished.digest("data/other/frames") == frames
+
+
+@pytest.fixture
+def s3_address() -> Iterator[str]:
+    """A local S3 server, over real HTTP."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request otherwise
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+def test_a_run_pushed_to_s3_is_whole_in_a_new_workspace_without_any_cache(
+    finished: Clone, s3_address: str, tmp_path: Path
+) -> None:
+    """Push; then a new clone, which has neither outputs nor cache; pull; and nothing is left to run."""
+    import boto3
+
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    nowhere = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_address,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="moso-dvc-remote")
+
+    def remote(clone: Clone) -> None:
+        clone.run("dvc", "remote", "add", "--local", "--force", "--default", "s3", "s3://moso-dvc-remote/dvc")
+        clone.run("dvc", "remote", "modify", "--local", "s3", "endpointurl", s3_address)
+
+    remote(finished)
+    finished.run("dvc", "push", "dvc.yaml", **keys, **nowhere)
+    (finished.folder / ".dvc" / "config.local").unlink()
+
+    finished.run("git", "clone", "-q", "--no-hardlinks", str(finished.folder), str(tmp_path / "new"))
+    new = type(finished)(tmp_path / "new", {**finished.environment, "MOSO_WORK": str(tmp_path / "work")})
+    (new.folder / "dvc.lock").write_bytes((finished.folder / "dvc.lock").read_bytes())
+    assert not (new.folder / "data" / "sim_push" / "frames").exists()
+    assert not (new.folder / ".dvc" / "cache").exists()
+    remote(new)
+    new.run("dvc", "pull", "dvc.yaml", **keys, **nowhere)
+    for folder in FOLDERS.values():
+        assert digest_folder(new.folder / folder) == digest_folder(finished.folder / folder), folder
+    # From here on without the server: everything needed is there.
+    assert new.repro("dvc.yaml") == []
+    assert (new.folder / "dvc.lock").read_bytes() == (finished.folder / "dvc.lock").read_bytes()
