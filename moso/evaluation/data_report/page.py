@@ -16,11 +16,14 @@ from moso.evaluation.report.markup import Markup, join, tag
 PAGE_STYLE = """
 .strip { margin: 0 0 1rem; } .strip figcaption { font-size: 0.85rem; color: var(--soft); }
 .strip .scroll { overflow-x: auto; } .strip img { display: block; image-rendering: pixelated; }
-td, th { overflow-wrap: break-word; } td.ok { color: var(--good); } td.not { color: var(--bad); font-weight: 600; }
+.wide table { min-width: 36rem; } section h3 { margin: 1.25rem 0 0.25rem; }
+td.ok { color: var(--good); } td.not { color: var(--bad); font-weight: 600; }
 """
 Report = Mapping[str, Any]
 Strips = Mapping[str, Sequence[Strip]]
 _UNKNOWN = "not known"
+SHOWN_PIXELS = 96
+"""Width of a frame of a strip on the page, about."""
 
 
 def render_data_page(report: Report, strips: Strips) -> str:
@@ -110,7 +113,7 @@ def _counts(report: Report) -> Markup:
         rows.append(
             [
                 tag("th", name, scope="row"),
-                tag("td", f"{s['episodes']:,}", tag("small", f"{s['recordings']:,} recordings")),
+                tag("td", f"{s['episodes']:,}", tag("small", f"of {s['recordings']:,} recordings")),
                 tag("td", f"{s['frames']:,}"),
                 tag("td", _duration(s["duration_s"])),
                 tag("td", f"{number(lengths['median'])}", tag("small", f"{lengths['min']:,} to {lengths['max']:,}")),
@@ -126,7 +129,8 @@ def _counts(report: Report) -> Markup:
 
 def _samples(report: Report, strips: Strips) -> Markup:
     data = report["data"]
-    scale, _, _ = shown_size(data["height"], data["width"])
+    scale, _, across = shown_size(data["height"], data["width"])
+    enlarged = max(1, round(SHOWN_PIXELS / across))  # a whole number of times: pixels stay square and even
     parts: list[Markup] = [
         tag(
             "p",
@@ -138,7 +142,8 @@ def _samples(report: Report, strips: Strips) -> Markup:
         parts.append(tag("h3", split))
         for strip in shown:
             text = f"{strip.episode_id}, frames {', '.join(map(str, strip.shown))}"
-            image = Markup(f'<img alt="{_escaped(text)}" src="{data_uri(strip.picture, scale)}"/>')
+            width = round(strip.picture.shape[1] * scale) * enlarged
+            image = Markup(f'<img alt="{_escaped(text)}" width="{width}" src="{data_uri(strip.picture, scale)}"/>')
             parts.append(
                 tag("figure", tag("figcaption", text), tag("div", image, class_="scroll", tabindex=0), class_="strip")
             )
@@ -227,22 +232,19 @@ def _thresholds(report: Report) -> Markup:
 def _signals(report: Report) -> Markup:
     parts: list[Markup] = []
     for name in ("actions", "states"):
-        rows, meaning = [], ""
-        for split, figures in report["splits"].items():
-            if name not in figures:
-                continue
-            signal = figures[name]
-            meaning = f"{signal['meaning']}, {signal['space'].replace('_', ' ')}"
-            rows += [
-                [
-                    tag("th", dimension, tag("small", unit or "unit not known"), scope="row"),
-                    tag("td", split),
-                    *(tag("td", _number(signal[key][i])) for key in ("mean", "std", "min", "max")),
-                ]
-                for i, (dimension, unit) in enumerate(zip(signal["names"], signal["units"], strict=True))
+        of = {split: figures[name] for split, figures in report["splits"].items() if name in figures}
+        first = next(iter(of.values()), None)
+        rows = [
+            [
+                tag("th", dimension, tag("small", unit or "unit not known"), scope="row"),
+                tag("td", split),
+                *(tag("td", _number(signal[key][i])) for key in ("mean", "std", "min", "max")),
             ]
-        rows.sort(key=lambda row: str(row[0]))
-        if rows:
+            for i, (dimension, unit) in enumerate(zip(first["names"], first["units"], strict=True) if first else ())
+            for split, signal in of.items()
+        ]
+        if first:
+            meaning = f"{first['meaning']}, {first['space'].replace('_', ' ')}"
             parts += [
                 tag("h3", f"{name.capitalize()} ({meaning})"),
                 _table(["Dimension", "Split", "Mean", "Std", "Min", "Max"], rows),
@@ -253,7 +255,7 @@ def _signals(report: Report) -> Markup:
 def _duplicates(report: Report) -> Markup:
     found, leaks = report["duplicates"], report["leaks"]
     text = (
-        f"{found['episodes']:,} episodes repeat the frames of another one, in {found['groups']:,} groups. In two "
+        f"Episodes that repeat the frames of another one: {found['episodes']:,}, in {found['groups']:,} groups. In two "
         f"splits at once: {leaks['episode_ids']} ids, {leaks['recordings']} recordings, {leaks['frames']} videos."
     )
     rows = [[tag("td", ", ".join(map(str, group)), class_="text")] for group in found["shown"]]
@@ -271,7 +273,7 @@ def _quarantine(report: Report) -> Markup:
     ]
     first = "" if found["records"] == len(shown) else f"The first {len(shown)} of {found['records']:,}; "
     return Markup(
-        tag("p", f"{found['records']:,} records ({found['share']:.2%}) were set aside and are not trained on.")
+        tag("p", f"Set aside and not trained on: {found['records']:,} records ({found['share']:.2%}).")
         + _table(["Reason", "Records"], reasons)
         + tag("p", f"{first}all are in quarantine.parquet.", class_="note")
         + _table(["File", "Offset", "Reason"], shown)
