@@ -2,8 +2,8 @@
 
     python -m bench.data [--output build/bench-data.json] [--work FOLDER] [--small]
 
-About five minutes on two cores and 2 GB of disk in a temporary folder, which is removed. docs/performance.md says what
-the keys of the JSON mean.
+Two minutes on two cores, less than five where they are busy, and 2 GB of disk in a temporary folder, which is removed.
+docs/performance.md says what the keys of the JSON mean.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FULL = Sizes(
         ClipSet(pixels=64, episodes=192, episode_frames=64, batch=16, clips=4096, turns=12, filmed=16, decoded=48),
         ClipSet(pixels=256, episodes=16, episode_frames=64, batch=16, clips=512, turns=8, filmed=4, decoded=12),
     ),
-    RawSet(episodes=48, episode_frames=32, pixels=96, cache_pixels=64, shard_megabytes=4),
+    RawSet(episodes=96, episode_frames=32, pixels=96, cache_pixels=64, shard_megabytes=4),
 )
 SMALL = Sizes(
     (
