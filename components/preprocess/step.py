@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import moso
@@ -252,7 +253,7 @@ def write_shard(root: Path, spec: DatasetSpec, settings: CacheSettings, shard: S
 def _converted(episode: Episode, spec: DatasetSpec, settings: CacheSettings, hashed: Any) -> Iterator[Any]:
     """Chunks as the cache holds them; the raw ones are added to `hashed`."""
     for chunk in episode.chunks():
-        hashed.update(chunk if chunk.flags.c_contiguous else chunk.tobytes())
+        hashed.update(np.ascontiguousarray(chunk).data)
         yield resize_frames(crop_frames(chunk, spec.crop), settings.height, settings.width, spec.resize)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,7 +93,7 @@ def row_of(episode: Episode, splits: Splits) -> Row:
     split = splits.split_of(episode)
     hashed, count, height, width = hashlib.sha256(), 0, 0, 0
     for chunk in episode.chunks():
-        hashed.update(chunk if chunk.flags.c_contiguous else chunk.tobytes())
+        hashed.update(np.ascontiguousarray(chunk).data)
         count, (height, width) = count + len(chunk), chunk.shape[1:3]
     return Row(
         episode_id=episode.episode_id,

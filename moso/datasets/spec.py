@@ -136,9 +136,9 @@ class SplitSpec:
                 raise ConfigError(name, value, "rule 'patterns' needs a regular expression", "give it as text")
             if self.rule not in ("id_ranges", "patterns") and value is not None:
                 raise ConfigError(name, value, f"has no meaning for the rule {self.rule!r}", "remove it")
-        for name in ("validation_share", "test_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(name, getattr(self, name), "must be a share in [0, 1)")
+        for share in ("validation_share", "test_share"):
+            if not 0 <= getattr(self, share) < 1:
+                raise ConfigError(share, getattr(self, share), "must be a share in [0, 1)")
         if self.validation_share + self.test_share >= 1:
             raise ConfigError("test_share", self.test_share, "leaves nothing for training", "lower the shares")
         if self.rule == "hash" and not (self.validation_share and self.test_share):

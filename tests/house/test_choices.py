@@ -14,7 +14,7 @@ from moso.config import check_choices
 from moso.errors import ConfigError
 from moso.transformer.config import SamplingConfig
 
-RESULTS = {"Decision"}
+RESULTS = {"Decision", "Splits"}
 """Made by one function of ours, never by a user."""
 
 

@@ -68,6 +68,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if isinstance(self.cameras, str) and self.cameras != "all":
+            raise ConfigError("cameras", self.cameras, "must be numbers, or 'all'", "did you mean 'all'?")
         named = self.cameras if self.cameras != "all" else (0,)
         if not named or len(set(named)) < len(named) or min(named) < 0:
             raise ConfigError("cameras", self.cameras, "must be different numbers from 0", 'or "all"')
