@@ -90,6 +90,15 @@ def test_with_a_fifth_of_requests_failing_nothing_is_lost_or_read_twice_without_
         assert 0 <= again <= proxy.faults[path].count("stall") * BLOCK, (key, proxy.faults[path])
 
 
+@pytest.mark.parametrize("kind", ["drop", "error", "truncate", "stall"])
+def test_a_list_that_fails_is_asked_for_again(s3, proxy, tmp_path, kind):
+    fill(s3, {"p/a": b"a", "p/b": b"b"})
+    proxy.plan[f"/{s3[1]}"], proxy.stall_s = [kind], 3.0
+    patience = replace(QUICK, timeout_s=1.0 if kind == "stall" else 30.0)
+    assert mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=patience).fetched == 2
+    assert proxy.faults[f"/{s3[1]}"] == [kind]
+
+
 def test_a_second_mirroring_reads_no_object_and_new_ones_alone_are_fetched(s3, proxy, tmp_path):
     fill(s3, {"p/a": b"aaaa", "p/b": b"bbbb"})
     url, folder = f"s3://{s3[1]}/p", tmp_path / "raw"
