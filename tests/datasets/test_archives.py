@@ -349,6 +349,31 @@ def test_a_rar_that_would_leave_its_folder_has_links_or_is_damaged_is_refused(tm
     assert "1500" in refused(archive, limits=Limits(bytes=1500))
 
 
+UNRAR_LIST = b"""
+UNRAR 6.21 freeware      Copyright (c) 1993-2023 Alexander Roshal
+
+Archive: x.rar
+Details: RAR 5
+
+        Name: UCF-101/a: b.avi
+        Type: File
+        Size: 2
+ Packed size: 2
+       CRC32: 1F2EC7C8
+
+        Name: innocent
+        Type: Unix symbolic link
+      Target: /etc
+
+        Name: UCF-101
+        Type: Directory
+"""
+
+
+def test_unrar_s_technical_list_is_understood():
+    assert rar._listed_by_unrar(UNRAR_LIST) == [("UCF-101/a: b.avi", False), ("innocent", True), ("UCF-101", False)]
+
+
 def test_without_a_program_a_rar_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     (tmp_path / "x.rar").write_bytes(rar_of([("a", b"1", 0o100644)]))
