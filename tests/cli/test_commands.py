@@ -13,7 +13,7 @@ from moso.cli import command
 TASKS = (
     "predict", "rollout", "generate", "interpolate", "recombine", "decompose", "reconstruct", "encode", "decode",
 )  # fmt: skip
-NAMES = (*TASKS, "simulate", "info", "pipeline")
+NAMES = (*TASKS, "simulate", "info", "data", "pipeline")
 
 
 def moso(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
