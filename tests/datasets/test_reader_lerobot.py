@@ -272,6 +272,8 @@ def test_cameras_of_an_episode_fall_into_one_split_and_recorded_splits_are_the_s
         ({"data_path": "{episode_chunk}.parquet"}, "asks for episode_chunk"),
         ({"data_path": "{file_index.__class__}.parquet"}, "cannot be understood"),
         ({"splits": {"train": "all"}}, "is no range"),
+        ({"features": {TOP: {"dtype": "video", "shape": ["tall", 32, 3]}}}, "invalid literal"),
+        ({"features": {TOP: {"dtype": "video", "shape": [32, 32, 3], "info": ["av1"]}}}, "has no attribute"),
     ],
 )
 def test_a_set_of_another_kind_is_refused_with_what_is_wrong(
@@ -564,6 +566,13 @@ def test_episodes_that_the_metadata_miss_are_reported(recorded: Any) -> None:
     assert len(said) == 3
     assert "cannot be read as parquet" in said[0]
     assert said[1:] == [f"episode {e} of 4 is named by no metadata file" for e in (2, 3)]
+
+
+def test_a_damaged_number_of_episodes_is_neither_a_hang_nor_absurd_memory(recorded: Any) -> None:
+    recorded.info(total_episodes=10**15)
+    records = read_all(recorded.root, spec_of(cameras=[TOP]))
+    assert len(good(records)) == 4
+    assert len(reasons(records)) == 100_000
 
 
 def test_a_broken_line_of_v2_metadata_is_reported(tmp_path: Path) -> None:

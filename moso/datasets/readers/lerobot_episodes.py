@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from moso.errors import DataError
 
 EPISODES_V2 = "meta/episodes.jsonl"
 EPISODES_V3 = "meta/episodes"
+MOST_ABSENT = 100_000  # reported one by one: a damaged total_episodes may be any number
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ def _catalogue(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Catalogue
             f"{root}: {INFO} says {info.version}, but {where} names no episode{reason}; fetch the whole folder"
         )
     if len(entries) < info.total_episodes:
-        absent = [i for i in range(info.total_episodes) if i not in entries and i not in info.exclude]
-        for index in absent[: info.total_episodes - len(entries)]:
+        absent = (i for i in range(info.total_episodes) if i not in entries and i not in info.exclude)
+        for index in islice(absent, min(info.total_episodes - len(entries), MOST_ABSENT)):
             reason = f"episode {index} of {info.total_episodes} is named by no metadata file"
             problems.append(Problem(INFO, index, reason))
     files: dict[str, list[Entry]] = {}
@@ -149,7 +151,7 @@ def _rows_v2(root: Path) -> tuple[list[tuple[str, int, dict[str, Any]]], list[Pr
             if not isinstance(row, dict):
                 raise ValueError("no JSON object")
             rows.append((EPISODES_V2, number, row))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(Problem(EPISODES_V2, number, f"line {number} cannot be read ({error})"))
     return rows, problems
 

@@ -133,10 +133,12 @@ def load_info(root: Path) -> Info:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{root}: no {INFO} in it, so no LeRobot data set; name the folder that holds meta/") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from None
     try:
-        return _info(data)
+        info = _info(data)
+        _check_features(info)
+        return info
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path}: {reason}") from None
@@ -200,6 +202,13 @@ def _info(data: Any) -> Info:
         splits={name: _range(value) for name, value in (data.get("splits") or {}).items()},
         exclude=frozenset(int(episode) for episode in data.get("exclude_episodes") or ()),
     )
+
+
+def _check_features(info: Info) -> None:
+    """Whatever a feature's description may raise later, it raises here."""
+    list(info.cameras)
+    for key in info.features:
+        info.dimension(key)
 
 
 def _text(value: Any) -> str:

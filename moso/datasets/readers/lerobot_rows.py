@@ -128,10 +128,15 @@ def pictures(path: Path, root: Path, camera: Camera, first: int, count: int) -> 
                     continue
                 cells = batch.column(camera.key).slice(start, end - start).to_pylist()
                 at = row - batch.num_rows + start - first
-                yield np.stack([_picture(cell, root, camera, at + i) for i, cell in enumerate(cells)])
+                # One by one where info.json declares no size: Episode.chunks names a frame of another one.
+                step = len(cells) if camera.height is not None else 1
+                for i in range(0, len(cells), step):
+                    yield np.stack(
+                        [_picture(cell, root, camera, at + i + j) for j, cell in enumerate(cells[i : i + step])]
+                    )
     except FileNotFoundError:
         raise DataError("the file is missing") from None
-    except (pa.ArrowException, OSError, KeyError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise DataError(f"cannot be read as parquet ({_line(error)})") from None
 
 
