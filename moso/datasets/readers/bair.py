@@ -1,9 +1,12 @@
 """BAIR robot pushing (softmotion30_44k): TFRecords, a tf.train.Example a trajectory.
 
-<root>/…/{train,test}/traj_<first>_to_<last>.tfrecords. A trajectory has 30 frames of 64 x 64 pixels; of step i a record
-holds `i/image_main/encoded` and `i/image_aux1/encoded` (raw RGB bytes, height first), `i/action` (4 numbers) and
-`i/endeffector_pos` (3 numbers). Keys and shapes as the loaders of tensorflow_datasets (bair_robot_pushing_small 2.0.0)
-and SAVP (softmotion_dataset.py) read them.
+<root>/…/{train,test}/traj_<first>_to_<last>.tfrecords; a file holds last - first + 1 trajectories, and each of them
+that is not there is a bad record: a file that is cut between two looks whole by its bytes.
+
+A trajectory has 30 frames of 64 x 64 pixels; of step i a record holds `i/image_main/encoded` and
+`i/image_aux1/encoded` (raw RGB bytes, height first), `i/action` (4 numbers) and `i/endeffector_pos` (3 numbers). Keys
+and shapes as the loaders of tensorflow_datasets (bair_robot_pushing_small 2.0.0) and SAVP (softmotion_dataset.py) read
+them.
 
 An episode's id is folder, file and number of the record, `train/traj_256_to_511/00017`, wherever in the raw data's root
 the folder lies, and it is its own recording: splits go by folder and file.
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.readers.files import walk
 from moso.datasets.readers.tfrecord import Damage, features, records
 from moso.errors import ConfigError, DataError
 
@@ -58,7 +62,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     Raises:
         DataError: there is none.
     """
-    found = [path.relative_to(root) for path in root.rglob("traj_*.tfrecords") if FILE.fullmatch(path.name)]
+    found = [below / file for below, files in walk(root) for file in files if FILE.fullmatch(file)]
     if not found:
         raise DataError(
             f"{root}: no traj_<first>_to_<last>.tfrecords below it; unpack bair_robot_pushing_dataset_v0.tar there "
@@ -70,7 +74,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
 def read(
     root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
 ) -> Iterator[Episode | Rejected]:
-    """The trajectories of one file; those that are not wanted are passed over by their length."""
+    """The trajectories of one file, or why one cannot be had; those not wanted are passed over by their length."""
     from moso.datasets.spec import options_of
 
     options = options_of(spec, Options)
@@ -78,17 +82,19 @@ def read(
     prefix = f"{place.parent.name}/{place.stem}" if place.parent.name else place.stem
     first, last = _range(place.name)
     left = None if wanted is None else {name for name in wanted if name.startswith(f"{prefix}/")}
+    asked = None if left is None else frozenset(left)
     try:
-        asked = None if left is None else frozenset(left)
-        for record in records(root / source.name, lambda index: asked is None or _id(prefix, index) in asked):
-            if isinstance(record, Damage):
-                yield from _rejected(source, record, last - first + 1)
-                continue
+        for record in records(
+            root / source.name, last - first + 1, lambda index: asked is None or _id(prefix, index) in asked
+        ):
             name = _id(prefix, record.index)
-            try:
-                yield _episode(name, source, record.offset, record.data, options, spec)
-            except DataError as error:
-                yield Rejected(source.name, record.offset, f"record {record.index}: {error}")
+            if isinstance(record, Damage):
+                yield Rejected(source.name, record.offset, record.reason)
+            else:
+                try:
+                    yield _episode(name, source, record.offset, record.data, options, spec)
+                except DataError as error:
+                    yield Rejected(source.name, record.offset, f"record {record.index}: {error}")
             if left is not None:
                 left.discard(name)
                 if not left:
@@ -153,18 +159,6 @@ def _numbers(held: Mapping[str, Any], steps: int, key: str) -> np.ndarray:
         if not len(rows[i]) or len(rows[i]) != len(rows[0]):
             raise DataError(f"'{name}' holds {len(rows[i])} numbers, '0/{key}' holds {len(rows[0])}")
     return np.stack(rows)
-
-
-def _rejected(source: Source, damage: Damage, promised: int) -> Iterator[Rejected]:
-    """A row a record that is lost, so that the share of bad records is what it is."""
-    reason = damage.reason
-    if damage.last:
-        reason += f"; by the file's name it holds {promised} records, of which {damage.index} were read"
-    yield Rejected(source.name, damage.offset, reason)
-    for _ in range(min(damage.lost, promised - damage.index) - 1):
-        yield Rejected(
-            source.name, damage.offset, "lies behind a record whose length has a broken checksum: it is lost"
-        )
 
 
 def _id(prefix: str, index: int) -> str:

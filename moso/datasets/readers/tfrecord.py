@@ -22,6 +22,8 @@ LENGTH, CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 FRAMING = LENGTH.size + 2 * CHECKSUM.size
 MOST_BYTES = 1 << 28
 """Records longer than this (268 MB) are given up unread. No source: BAIR's take 741,594 bytes."""
+MOST_MISSING = 100_000
+"""Of a file, counted one by one: its name may promise any number. No source: BAIR's promise 256."""
 
 
 @dataclass(frozen=True)
@@ -41,60 +43,86 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """A record that cannot be read, or the end of what can be read.
+    """A record that cannot be read, or that was promised and is not there.
 
     Attributes:
         index: number of the record in its file, from 0.
-        offset: byte at which it starts.
+        offset: byte at which it starts; of one that is not there, where the file ends or stops making sense.
         reason: what is wrong, in words.
-        lost: records that are given up with it, itself included, as far as the bytes tell; at least 1.
-        last: nothing more can be read of the file.
     """
 
     index: int
     offset: int
     reason: str
-    lost: int = 1
-    last: bool = False
 
 
 def records(
-    path: Path, wanted: Callable[[int], bool] = lambda index: True, most_bytes: int = MOST_BYTES
+    path: Path,
+    promised: int = 0,
+    wanted: Callable[[int], bool] = lambda index: True,
+    most_bytes: int = MOST_BYTES,
 ) -> Iterator[Record | Damage]:
-    """The records of a file in order; of those that are not `wanted` (by index) only the length is read.
+    """The `wanted` records (by index) of a file in order; of the others only the length is read.
+
+    Args:
+        path: the file.
+        promised: how many records there must be. Each of them that is not there comes as Damage too: a file that is
+            cut between two records looks whole by its bytes. More than these are read where they are there.
+        wanted: index of a record -> whether it, or its damage, is asked for.
+        most_bytes: records longer than this are given up unread.
 
     Raises:
         OSError: the file cannot be read at all.
         MissingPackage: google-crc32c is not installed.
     """
+    for found in _until_broken(path, wanted, most_bytes):
+        if not isinstance(found, _End):
+            yield found
+            continue
+        if found.reason and wanted(found.index):
+            yield Damage(found.index, found.offset, found.reason)
+        for index in range(found.index + bool(found.reason), min(promised, MOST_MISSING)):
+            if wanted(index):
+                yield Damage(index, found.offset_behind, f"record {index} of {promised} is lost: {found.why}")
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where reading ends: at record `index`, which is broken itself where there is a `reason`, and what lies behind."""
+
+    index: int
+    offset: int
+    reason: str
+    offset_behind: int
+    why: str
+
+
+def _until_broken(path: Path, wanted: Callable[[int], bool], most_bytes: int) -> Iterator[Record | Damage | _End]:
+    """The records up to the first behind which no other can be found, and one _End."""
     size = path.stat().st_size
-    if size == 0:
-        yield Damage(0, 0, "the file is empty", last=True)
-        return
-    sizes: set[int] = set()
     offset = index = 0
+    reason, why, behind = "", "the file is empty" if size == 0 else f"the file ends at byte {size:,}", size
     with path.open("rb") as file:
         while offset < size:
             header = file.read(LENGTH.size + CHECKSUM.size)
             if len(header) < LENGTH.size + CHECKSUM.size:
-                yield Damage(index, offset, f"the file is cut off in the header of record {index}", last=True)
-                return
+                reason = f"the file is cut off in the header of record {index}"
+                break
             if not _intact(header[: LENGTH.size], header[LENGTH.size :]):
-                yield _end_of_trust(index, offset, size, sizes)
-                return
+                reason = f"the checksum of record {index}'s length is broken: what follows cannot be told apart"
+                why, behind = f"it lies behind record {index}, whose length has a broken checksum", offset
+                break
             (length,) = LENGTH.unpack_from(header)
             end = offset + FRAMING + length
             if end > size:
-                reason = (
-                    f"the file is cut off in record {index}, {end - size:,} of its {end - offset:,} bytes are missing"
-                )
-                yield Damage(index, offset, reason, last=True)
-                return
+                lacks = f"{end - size:,} of its {end - offset:,} bytes are missing"
+                reason = f"the file is cut off in record {index}, {lacks}"
+                break
             if wanted(index):
                 yield _record(file, index, offset, length, most_bytes)
             file.seek(end)
-            sizes.add(end - offset)
             offset, index = end, index + 1
+    yield _End(index, offset, reason, behind, why)
 
 
 def _record(file: BinaryIO, index: int, offset: int, length: int, most_bytes: int) -> Record | Damage:
@@ -104,20 +132,6 @@ def _record(file: BinaryIO, index: int, offset: int, length: int, most_bytes: in
     if not _intact(data, file.read(CHECKSUM.size)):
         return Damage(index, offset, f"the checksum of record {index}'s data is broken")
     return Record(index, offset, data)
-
-
-def _end_of_trust(index: int, offset: int, size: int, sizes: set[int]) -> Damage:
-    """How many records lie behind a broken length can be told where all before are equally long, as BAIR's are."""
-    reason = f"the checksum of record {index}'s length is broken: what follows cannot be told apart"
-    rest = size - offset
-    if len(sizes) != 1:
-        return Damage(
-            index, offset, f"{reason}; the last {rest:,} bytes are lost, it is not known how many records", last=True
-        )
-    lost = -(-rest // next(iter(sizes)))
-    return Damage(
-        index, offset, f"{reason}; by their length {lost} record{'' if lost == 1 else 's'} are lost", lost, last=True
-    )
 
 
 def _intact(data: bytes, checksum: bytes) -> bool:
