@@ -14,9 +14,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from moso.datasets.archives import Limits, unpack_once
+from moso.datasets.episode import Rejected
 from moso.datasets.spec import DatasetSpec
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.provenance import atomic_folder, digest_json
@@ -26,8 +28,22 @@ SHOWN = 3
 POLL_S = 0.2
 
 
-def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSignal | None) -> Path:
-    """The folder that holds the raw files of `spec`, brought up to date.
+@dataclass(frozen=True)
+class Raw:
+    """Raw files, ready to be read.
+
+    Attributes:
+        root: the folder that holds them.
+        rejected: what could not be had, for the quarantine table: objects of a bucket that are denied, damaged there,
+            or whose key is no path; `file` is relative to the root that they would be in.
+    """
+
+    root: Path
+    rejected: tuple[Rejected, ...] = ()
+
+
+def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSignal | None) -> Raw:
+    """The raw files of `spec`, brought up to date.
 
     Args:
         spec: the data set; not a simulated one.
@@ -49,51 +65,53 @@ def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSign
 
     if place.startswith("s3://"):
         with _held(work, {"url": place, "endpoint": source.endpoint}, stop) as own:
-            return _with_archives(
-                _mirror(place, own / "objects", source.endpoint, stop), source.archives, own, limits, stop
-            )
+            objects = _mirror(place, own / "objects", source.endpoint, stop)
+            return replace(objects, root=_with_archives(objects, source.archives, own, limits, stop))
     path = Path(place).expanduser().absolute()
     if path.is_file():
         with _held(work, {"archive": str(path)}, stop) as own:
             unpack_once(path, own / "unpacked", limits=limits, stop=stop)
-            return own / "unpacked"
+            return Raw(own / "unpacked")
     if not path.is_dir():
         remedy = "correct source.path in data/specs, or name another place with `-S ingest.raw=…`"
         raise DataError(f"{path}: no such folder or archive of raw files of {spec.name}; {remedy}")
     if not source.archives:
-        return path
+        return Raw(path)
     with _held(work, {"folder": str(path)}, stop) as own:
-        return _with_archives(path, source.archives, own, limits, stop)
+        return Raw(_with_archives(Raw(path), source.archives, own, limits, stop))
 
 
-def _mirror(url: str, folder: Path, endpoint: str | None, stop: StopSignal | None) -> Path:
+def _mirror(url: str, folder: Path, endpoint: str | None, stop: StopSignal | None) -> Raw:
     from moso.adapters.s3_mirror import mirror
 
     done = mirror(url, folder, endpoint=endpoint, stop=stop)
     print(f"{url}: {done.fetched} objects fetched, {done.unchanged} unchanged", file=sys.stderr)
-    for key, reason in done.refused[:SHOWN]:
-        print(f"{url}: left out {key!r}: {reason}", file=sys.stderr)
-    if len(done.refused) > SHOWN:
-        print(f"{url}: {len(done.refused)} objects are left out in all", file=sys.stderr)
+    for record in done.rejected[:SHOWN]:
+        print(f"{url}: left out {record.file!r}: {record.reason}", file=sys.stderr)
+    if len(done.rejected) > SHOWN:
+        print(f"{url}: {len(done.rejected)} objects are left out in all", file=sys.stderr)
     if done.gone:
         names = ", ".join(done.gone[:SHOWN]) + (", …" if len(done.gone) > SHOWN else "")
         print(f"{url}: {len(done.gone)} files are gone from the bucket and kept in {folder}: {names}", file=sys.stderr)
-    return folder
+    return Raw(folder, done.rejected)
 
 
-def _with_archives(root: Path, patterns: tuple[str, ...], own: Path, limits: Limits, stop: StopSignal | None) -> Path:
-    """`root` itself where no pattern asks for more; else a tree of links: its files, and each archive's in its place.
+def _with_archives(raw: Raw, patterns: tuple[str, ...], own: Path, limits: Limits, stop: StopSignal | None) -> Path:
+    """Its root itself where no pattern asks for more; else a tree of links: its files, and each archive's in its place.
 
     Raises:
         DataError: a pattern matches nothing, or two archives hold the same file.
     """
+    root = raw.root
     if not patterns:
         return root
     archives: set[Path] = set()
     for pattern in patterns:
         found = {path for path in root.glob(pattern) if path.is_file()}
         if not found:
-            raise DataError(f"{root}: no archive matches {pattern!r} of source.archives")
+            lost = [record for record in raw.rejected if PurePosixPath(record.file).match(pattern)]
+            why = f"; {lost[0].file} could not be had: {lost[0].reason}" if lost else ""
+            raise DataError(f"{root}: no archive matches {pattern!r} of source.archives{why}")
         archives |= found
     files: dict[str, Path] = {}
     for path in _files(root):

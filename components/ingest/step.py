@@ -108,7 +108,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         root, sources = _simulated(config, context)
         spec = _as_simulated(config.spec, root)
     else:
-        root, spec = raw_root(config.spec, config.raw, context.work.parent, context.stop), config.spec
+        root, spec = raw_root(config.spec, config.raw, context.work.parent, context.stop).root, config.spec
         sources = reader(spec.format).sources(root, spec)
         state = state_folder(context.work, spec)
         if config.extend:

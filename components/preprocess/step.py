@@ -116,7 +116,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     if table.empty:
         raise DataError(f"{episodes}: the manifest holds no episodes")
     kept = episodes / "raw"  # of a simulated data set
-    root = kept if kept.is_dir() else raw_root(spec, record["config"]["raw"], context.work.parent, context.stop)
+    root = kept if kept.is_dir() else raw_root(spec, record["config"]["raw"], context.work.parent, context.stop).root
     settings = _settings(config, spec, table, root)
 
     store = context.work / spec.name

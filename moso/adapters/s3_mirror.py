@@ -20,6 +20,7 @@ from moso.adapters.s3 import PATIENCE, Bucket, Checks, Patience, S3Address, S3Ob
 from moso.adapters.s3_errors import Changed, Damaged, Gone, Interrupted, S3Error
 from moso.adapters.s3_journal import Journal
 from moso.adapters.s3_partial import Partial, verify
+from moso.datasets.episode import Rejected
 from moso.datasets.inside import folded, inside
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.progress import Progress
@@ -38,11 +39,12 @@ class Mirrored:
 
     Attributes:
         folder: the mirror.
-        fetched: objects that were read.
+        fetched: objects that were read to their end.
         unchanged: objects that were there already.
         bytes: bytes received.
         gone: paths in the folder whose object is not in the bucket any more; they are kept.
-        refused: (key, reason) of objects whose key is no path inside the folder, or is another's; they are left out.
+        rejected: objects that could not be had (denied, damaged in the bucket) or whose key is no path inside the
+            folder, or is another's; `file` is the key relative to the prefix.
     """
 
     folder: Path
@@ -50,7 +52,7 @@ class Mirrored:
     unchanged: int
     bytes: int
     gone: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...]
+    rejected: tuple[Rejected, ...]
 
 
 def mirror(
@@ -76,7 +78,8 @@ def mirror(
 
     Raises:
         ConfigError: `url` is no S3 address.
-        S3Error: something that needs a person; what has come is kept, and the next call goes on from there.
+        S3Error: something that needs a person, and is not a matter of single objects; what has come is kept, and the
+            next call goes on from there. Also where no object at all could be had.
         DataError: nothing lies under `url`.
         StopRequested: by `stop`.
     """
@@ -100,14 +103,22 @@ def mirror(
         fetching.run(todo, workers)
         kept = {str(path) for path in places.values()}
         gone = sorted({*(name for name in journal.entries if name not in kept), *fetching.gone})
+    failed = fetching.failed
+    if failed and len(failed) == len(places):
+        more = f"; so did all of the {len(failed)} objects" if len(failed) > 1 else ""
+        raise S3Error(f"{next(iter(failed.values()))}{more}")
     shutil.rmtree(state / "partial")
+    reasons = dict(refused)
+    for key, error in failed.items():
+        stays = "; an earlier version of it stays in the mirror" if (folder / places[key]).is_file() else ""
+        reasons[key] = f"{error}{stays}"
     return Mirrored(
         folder,
-        fetched=len(todo) - len(fetching.gone),
+        fetched=len(todo) - len(fetching.gone) - len(failed),
         unchanged=len(places) - len(todo),
         bytes=fetching.bytes,
         gone=tuple(name for name in gone if (folder / name).exists()),
-        refused=tuple(refused),
+        rejected=tuple(Rejected(_relative(address, key), 0, reasons[key]) for key in sorted(reasons)),
     )
 
 
@@ -131,9 +142,8 @@ def plan(
         return folded(path) if fold else str(path)
 
     for item in items:
-        relative = item.key[len(address.prefix) + 1 :] if address.prefix else item.key
         try:
-            path = inside(relative or item.key.rpartition("/")[2])
+            path = inside(_relative(address, item.key))
         except DataError as error:
             refused.append((item.key, str(error)))
             continue
@@ -147,6 +157,12 @@ def plan(
         folders.update(dict.fromkeys(above, item.key))
         places[item.key] = path
     return places, refused
+
+
+def _relative(address: S3Address, key: str) -> str:
+    """A key below the prefix; the name of the object whose key is the prefix itself."""
+    relative = key[len(address.prefix) + 1 :] if address.prefix else key
+    return relative or key.rpartition("/")[2]
 
 
 def folds_case(folder: Path) -> bool:
@@ -176,12 +192,12 @@ class _Fetching:
         self.places, self.patience, self.stop = places, patience, stop
         self.bytes = 0
         self.gone: list[str] = []
-        self.failed: list[S3Error] = []
+        self.failed: dict[str, S3Error] = {}
         self._halt = threading.Event()
         self._lock = threading.Lock()
 
     def run(self, todo: list[S3Object], workers: int) -> None:
-        """Fetch all of `todo`, or raise why not."""
+        """Fetch all of `todo` but what fails by itself (`failed`: by key), or raise what concerns all."""
         if not todo:
             return
         self._queue, self._total = iter(todo), sum(item.bytes for item in todo)
@@ -199,9 +215,6 @@ class _Fetching:
                         raise StopRequested(f"while mirroring {self.bucket.address}: what has come is kept")
             finally:
                 self._halt.set()
-        if self.failed:
-            more = f"; {len(self.failed)} objects failed, all others are there" if len(self.failed) > 1 else ""
-            raise S3Error(f"{self.failed[0]}{more}")
 
     def _work(self) -> None:
         while not self._halting():
@@ -218,7 +231,11 @@ class _Fetching:
             except S3Error as error:
                 if error.everywhere:
                     raise
-                self.failed.append(error)
+                self.failed[item.key] = error
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                # The bucket had a/b, the mirror keeps it, and now the bucket has a; or the other way round.
+                path = self.folder / self.places[item.key]
+                self.failed[item.key] = S3Error(f"{path}: what was mirrored earlier is in its way; remove that")
             except OSError as error:
                 raise S3Error(
                     f"{self.folder / self.places[item.key]}: {error.strerror or error}; run again after"
@@ -227,9 +244,13 @@ class _Fetching:
 
     def _fetch(self, item: S3Object) -> None:
         """Read one object to its end through whatever fails in between."""
-        partial, failures, versions, last = Partial(self.partial, item), 0, 1, 0
+        partial, failures, versions, last, changed = Partial(self.partial, item), 0, 1, 0, False
         while True:
             try:
+                if changed:
+                    partial = Partial(self.partial, self.bucket.look(item.key))
+                    partial.discard()
+                    changed = False
                 checks = self._read(partial)
                 checked = verify(partial.file, partial.item, checks)
                 break
@@ -238,10 +259,7 @@ class _Fetching:
                 if versions > VERSIONS:
                     raise
                 partial.discard()
-                if isinstance(error, Changed):
-                    partial = Partial(self.partial, self.bucket.look(item.key))
-                    partial.discard()
-                last = 0
+                changed, last = isinstance(error, Changed), 0
             except Interrupted:
                 have = partial.begin()[0]
                 failures = 1 if have - last >= GAIN else failures + 1

@@ -153,7 +153,7 @@ def _root(spec: DatasetSpec) -> Path:
         raise ConfigError(
             "path", spec.source.path or spec.source.url, "archives and S3 need the project's steps", "pip install -e ."
         )
-    root: Path = entry.load()(spec, None, Path(os.environ.get("MOSO_WORK", ".work")), None)
+    root: Path = entry.load()(spec, None, Path(os.environ.get("MOSO_WORK", ".work")), None).root
     return root
 
 

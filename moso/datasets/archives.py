@@ -148,7 +148,15 @@ def _unpack_zip(archive: Path, writer: Writer) -> None:
                 raise DataError(f"{archive} is encrypted; unpack it by hand and name the folder")
             else:
                 with opened.open(member) as content:
-                    writer.write_file(name, content, calendar.timegm((*member.date_time, 0, 1, 0)))
+                    writer.write_file(name, content, _time_of(member))
+
+
+def _time_of(member: zipfile.ZipInfo) -> float | None:
+    """Seconds since 1970; None where the archive names no day (programs that know no time write zeros)."""
+    try:
+        return calendar.timegm((*member.date_time, 0, 1, 0))
+    except ValueError:
+        return None
 
 
 def _unpack_tar(stream: Readable, writer: Writer) -> None:

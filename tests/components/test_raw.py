@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 import threading
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -59,14 +60,14 @@ TREE = {
 
 
 def test_a_folder_is_its_own_root(kth, tmp_path):
-    assert raw_root(spec_of(kind="folder", path=str(kth)), None, tmp_path / "work", None) == kth
+    assert raw_root(spec_of(kind="folder", path=str(kth)), None, tmp_path / "work", None).root == kth
     assert not (tmp_path / "work").exists()
 
 
 def test_the_default_folder_is_the_data_set_s(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "arms" / "raw").mkdir(parents=True)
-    root = raw_root(spec_of(kind="folder"), None, tmp_path / "work", None)
+    root = raw_root(spec_of(kind="folder"), None, tmp_path / "work", None).root
     assert root == tmp_path / "data" / "arms" / "raw"
 
 
@@ -78,23 +79,23 @@ def test_a_place_that_is_not_there_says_where_to_name_another(tmp_path):
 def test_an_archive_is_unpacked_once(tmp_path):
     pack_zip(tmp_path / "x.zip", {"a/b": b"1"})
     spec = spec_of(kind="archive", path=str(tmp_path / "x.zip"))
-    root = raw_root(spec, None, tmp_path / "work", None)
+    root = raw_root(spec, None, tmp_path / "work", None).root
     assert files_of(root) == {"a/b": b"1"}
     before = (root / "a" / "b").stat().st_ctime_ns
-    assert raw_root(spec, None, tmp_path / "work", None) == root
+    assert raw_root(spec, None, tmp_path / "work", None).root == root
     assert (root / "a" / "b").stat().st_ctime_ns == before
 
 
 def test_archives_inside_a_folder_unpack_in_their_place_and_the_folder_stays_as_it_is(kth, tmp_path):
     before = files_of(kth)
     spec = spec_of(kind="folder", path=str(kth), archives=["*.zip", "more/*.zip"])
-    root = raw_root(spec, None, tmp_path / "work", None)
+    root = raw_root(spec, None, tmp_path / "work", None).root
     assert files_of(root) == TREE
     assert files_of(kth) == before
     inode = root.stat().st_ino
-    assert raw_root(spec, None, tmp_path / "work", None).stat().st_ino == inode, "made anew without need"
+    assert raw_root(spec, None, tmp_path / "work", None).root.stat().st_ino == inode, "made anew without need"
     (kth / "new.txt").write_bytes(b"new")
-    assert files_of(raw_root(spec, None, tmp_path / "work", None)) == {**TREE, "new.txt": b"new"}
+    assert files_of(raw_root(spec, None, tmp_path / "work", None).root) == {**TREE, "new.txt": b"new"}
 
 
 def test_the_same_file_in_two_archives_and_a_pattern_without_archive_are_refused(kth, tmp_path):
@@ -118,8 +119,8 @@ def test_the_spec_s_limit_holds(tmp_path):
 def test_an_override_names_another_place(kth, tmp_path):
     pack_zip(tmp_path / "x.zip", {"a": b"1"})
     spec = spec_of(kind="folder", path=str(tmp_path / "missing"))
-    assert raw_root(spec, str(kth), tmp_path / "work", None) == kth
-    assert files_of(raw_root(spec, str(tmp_path / "x.zip"), tmp_path / "work", None)) == {"a": b"1"}
+    assert raw_root(spec, str(kth), tmp_path / "work", None).root == kth
+    assert files_of(raw_root(spec, str(tmp_path / "x.zip"), tmp_path / "work", None).root) == {"a": b"1"}
 
 
 @pytest.fixture
@@ -139,6 +140,8 @@ def bucket(kth, tmp_path, monkeypatch):
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    # moto keeps its buckets for as long as the process lives
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     client.create_bucket(Bucket="raw-data")
     for name, data in files_of(kth).items():
@@ -150,17 +153,37 @@ def bucket(kth, tmp_path, monkeypatch):
 def test_a_bucket_is_mirrored_its_archives_unpacked_and_what_is_new_comes_with_the_next_call(bucket, tmp_path, capsys):
     endpoint, name, client = bucket
     spec = spec_of(kind="s3", url=f"s3://{name}/kth", endpoint=endpoint, archives=["**/*.zip"])
-    root = raw_root(spec, None, tmp_path / "work", None)
+    root = raw_root(spec, None, tmp_path / "work", None).root
     assert files_of(root) == TREE
     client.put_object(Bucket=name, Key="kth/late.avi", Body=b"late")
     client.put_object(Bucket=name, Key="kth/../late.avi", Body=b"evil")
     client.delete_object(Bucket=name, Key="kth/00sequences.txt")
     capsys.readouterr()
-    assert files_of(raw_root(spec, None, tmp_path / "work", None)) == {**TREE, "late.avi": b"late"}
+    assert files_of(raw_root(spec, None, tmp_path / "work", None).root) == {**TREE, "late.avi": b"late"}
     said = capsys.readouterr().err
     assert "1 objects fetched, 2 unchanged" in said
-    assert "left out 'kth/../late.avi'" in said
+    assert "left out '../late.avi'" in said
     assert "1 files are gone from the bucket and kept" in said
+
+
+def test_what_a_bucket_does_not_give_is_told_beside_the_root_and_the_rest_is_there(bucket, tmp_path):
+    endpoint, name, client = bucket
+    client.put_object(Bucket=name, Key="kth/late.avi", Body=b"late", StorageClass="GLACIER")  # not to be read as it is
+    client.put_object(Bucket=name, Key="kth/../late.avi", Body=b"evil")
+    spec = spec_of(kind="s3", url=f"s3://{name}/kth", endpoint=endpoint, archives=["**/*.zip"])
+    raw = raw_root(spec, None, tmp_path / "work", None)
+    assert files_of(raw.root) == TREE
+    assert [(record.file, record.offset) for record in raw.rejected] == [("../late.avi", 0), ("late.avi", 0)]
+    assert "'..'" in raw.rejected[0].reason
+    assert "denied (InvalidObjectState)" in raw.rejected[1].reason
+
+
+def test_an_archive_that_the_bucket_does_not_give_is_named_where_its_pattern_finds_none(bucket, tmp_path):
+    endpoint, name, client = bucket
+    client.put_object(Bucket=name, Key="kth/x.tar", Body=b"tar", StorageClass="GLACIER")
+    spec = spec_of(kind="s3", url=f"s3://{name}/kth", endpoint=endpoint, archives=["*.tar"])
+    with pytest.raises(DataError, match=r"no archive matches '\*\.tar'.*x\.tar could not be had: .*denied"):
+        raw_root(spec, None, tmp_path / "work", None)
 
 
 def test_one_process_at_a_time_and_the_stop_signal_ends_the_waiting(kth, tmp_path, capsys):

@@ -134,6 +134,20 @@ def test_folders_without_files_are_made_and_permissions_are_not_taken_over(tmp_p
     assert (tmp_path / "out" / "tool").stat().st_mode & 0o7111 == 0
 
 
+def test_a_zip_member_without_a_date_unpacks_and_others_keep_theirs(tmp_path):
+    data = bytearray(zip_of([("a", b"1"), ("b", b"2")]))
+    # time and date of "a" in its local header and in the directory: zeros, as programs that know no time write them
+    for magic, at in ((b"PK\x03\x04", 10), (b"PK\x01\x02", 12)):
+        start = data.index(magic) + at
+        data[start : start + 4] = bytes(4)
+    (tmp_path / "x.zip").write_bytes(data)
+    before = time.time() - 2
+    unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert files_of(tmp_path / "out") == {"a": b"1", "b": b"2"}
+    assert (tmp_path / "out" / "b").stat().st_mtime == TIME
+    assert (tmp_path / "out" / "a").stat().st_mtime >= before
+
+
 OUTSIDE = [
     "../evil",
     "a/../../evil",
