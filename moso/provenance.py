@@ -50,6 +50,13 @@ def digest_folder(folder: Path) -> str:
     return digest_bytes("".join(lines).encode())
 
 
+def package_digest(*parts: str) -> str:
+    """Digest of the Python sources of packages of moso, as of package_digest("datasets", "video")."""
+    root = Path(__file__).parent
+    paths = [path for part in parts for path in sorted((root / part).rglob("*.py"))]
+    return digest_bytes("".join(f"{p.relative_to(root).as_posix()} {digest_file(p)}\n" for p in paths).encode())
+
+
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """Digest of the moso package's Python sources, the 'code' part of a run's identity.

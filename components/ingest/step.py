@@ -18,25 +18,31 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from components.raw import raw_root
 from moso.config import to_dict
 from moso.datasets.episode import Source
-from moso.datasets.ingest import Ingested, ingest, state_folder
+from moso.datasets.ingest import Ingested, decisive, ingest, state_folder
+from moso.datasets.journal import Journal
 from moso.datasets.quarantine import check_share
 from moso.datasets.readers import reader, sim_push
 from moso.datasets.spec import SPLITS, DatasetSpec
 from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError, FormatError
+from moso.lock import hold
 from moso.progress import Progress
-from moso.provenance import atomic_folder, digest_bytes, digest_file, digest_json, write_json, write_provenance
+from moso.provenance import atomic_folder, digest_json, package_digest, write_json, write_provenance
 from moso.sim import SimulationConfig
 from moso.step import Context, Paths
 
 FORMAT = "moso.episodes"
 VERSION = 2
+TOLD = "told.json"
+"""Beside the last result: what it depended on beyond the raw files and the settings."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +108,70 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         DataError: raw files are missing, too many are bad, or a recording lies in two splits.
         StopRequested: the stop signal was raised; simulated and downloaded files stay in the work folder.
     """
-    simulated = config.spec.source.kind == "simulate"
-    base = Ingested.nothing()
-    if simulated:
+    if config.spec.source.kind == "simulate":
         root, sources = _simulated(config, context)
         spec = _as_simulated(config.spec, root)
-    else:
-        root, spec = raw_root(config.spec, config.raw, context.work.parent, context.stop).root, config.spec
-        sources = reader(spec.format).sources(root, spec)
-        state = state_folder(context.work, spec)
-        if config.extend:
-            base = _last(state)
-    _check_present(root, sources, simulated)
+        _check_present(root, sources)
+        found = _read(config, spec, Splits.of(spec), root, sources, context, Ingested.nothing())
+        _deliver(config, spec, Splits.of(spec), found, outputs["episodes"], keep=(root, sources))
+        return
+
+    spec = config.spec
+    root = raw_root(spec, config.raw, context.work.parent, context.stop).root
+    sources = reader(spec.format).sources(root, spec)
+    if not sources:
+        raise DataError(f"{root} holds no raw files of the data set's format")
     splits = Splits.of(spec)
     if splits.substitute:
         print(
             f"ingest: a split list of {spec.name} is not here (`moso data fetch-lists {spec.name}`): a seeded hash "
             "stands in for it, and every figure's protocol will say so"
         )
+    state = state_folder(context.work, spec)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with hold(state.parent, "ingesting"):
+        told = {"code": package_digest("datasets", "video"), "splits": splits.label, "data": decisive(root, spec)}
+        base, recheck = _last(state, told) if config.extend else (Ingested.nothing(), False)
+        journal = Journal(state.parent / f"journal-{digest_json(told)[:16]}.jsonl")
+        found = _read(config, spec, splits, root, sources, context, base, recheck, journal)
+        _deliver(config, spec, splits, found, outputs["episodes"])
+        with atomic_folder(state) as folder:
+            found.write(folder)
+            write_json(folder / TOLD, told)
+        for old in state.parent.glob("journal-*.jsonl"):
+            old.unlink()
 
+
+def _last(state: Path, told: Mapping[str, Any]) -> tuple[Ingested, bool]:
+    """What was last known of the data set, and whether ids and splits must be asked for again."""
+    if not state.is_dir():
+        return Ingested.nothing(), False
+    try:
+        base, then = Ingested.load(state), json.loads((state / TOLD).read_text())
+    except (FormatError, OSError) as error:
+        raise FormatError(f"{state}: {error}; remove it or set ingest.extend = false to start anew") from None
+    if then["splits"] != told["splits"]:
+        raise DataError(
+            "a split list has come, or gone, since the last manifest, and a split is never redrawn: start anew with "
+            "ingest.extend = false"
+        )
+    if then["code"] != told["code"]:
+        print("ingest: the readers' code has changed since the last manifest: every file is read again")
+        base = base.without_times()
+    return base, then["data"] != told["data"]
+
+
+def _read(
+    config: Config,
+    spec: DatasetSpec,
+    splits: Splits,
+    root: Path,
+    sources: Sequence[Source],
+    context: Context,
+    base: Ingested,
+    recheck: bool = False,
+    journal: Journal | None = None,
+) -> Ingested:
     with Progress("ingest", len(sources), "files") as progress:
         found = ingest(
             root,
@@ -128,35 +179,41 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             spec,
             splits,
             base=base,
+            recheck=recheck,
+            journal=journal,
             workers=context.workers,
             stop=context.stop,
             each=lambda source: progress.advance(),
         )
-    check_share(found.rejected, len(found.manifest.table), config.quarantine_share)
-    if found.rejected:
-        print(f"ingest: {len(found.rejected)} bad records are set aside in {outputs['episodes']}/quarantine.parquet")
+    share = config.quarantine_share
+    check_share(found.rejected, len(found.manifest.table), share)
+    # What is new alone, so that a bad delivery cannot hide among many good ones; not where it is so small that one bad
+    # record would be too many.
+    if share * found.read >= 1:
+        check_share(found.read_rejected, found.read - len(found.read_rejected), share)
+    return found
 
-    with atomic_folder(outputs["episodes"]) as folder:
-        if simulated:
-            _keep_raw(root, sources, folder / "raw")
+
+def _deliver(
+    config: Config,
+    spec: DatasetSpec,
+    splits: Splits,
+    found: Ingested,
+    output: Path,
+    keep: tuple[Path, Sequence[Source]] | None = None,
+) -> None:
+    """Write the output folder; `keep`: root and sources of raw files that have no other home."""
+    if found.rejected:
+        print(f"ingest: {len(found.rejected)} bad records are set aside in {output}/quarantine.parquet")
+    with atomic_folder(output) as folder:
+        if keep:
+            _keep_raw(*keep, folder / "raw")
         found.without_times().write(folder)
         write_json(folder / "spec.json", spec)
         write_json(folder / "splits.json", splits.label)
         counts = {**found.manifest.counts(), "quarantined": len(found.rejected), "version": found.manifest.version}
         write_json(folder / "counts.json", counts)
         write_provenance(folder, format=FORMAT, version=VERSION, step="ingest", config=config, inputs={})
-    if not simulated:
-        with atomic_folder(state) as folder:
-            found.write(folder)
-
-
-def _last(state: Path) -> Ingested:
-    if not state.is_dir():
-        return Ingested.nothing()
-    try:
-        return Ingested.read(state)
-    except FormatError as error:
-        raise FormatError(f"{error}; remove {state} or set ingest.extend = false to start anew") from None
 
 
 def _simulated(config: Config, context: Context) -> tuple[Path, list[Source]]:
@@ -169,16 +226,11 @@ def _simulated(config: Config, context: Context) -> tuple[Path, list[Source]]:
 
         # Keyed by settings and the simulator's own code: asking for more episodes goes on with those that are there.
         # Not by this module's: it says which seeds are wanted, and has no part in what an episode holds.
-        root = context.work / digest_json({"simulation": to_dict(config.simulation), "code": _simulator_digest()})[:16]
+        root = (
+            context.work / digest_json({"simulation": to_dict(config.simulation), "code": package_digest("sim")})[:16]
+        )
         simulate(config.simulation, seeds, root, workers=None, progress=True, stop=context.stop)
     return root, [Source(sim_push.source_of(seed)) for seed in seeds]
-
-
-def _simulator_digest() -> str:
-    import moso.sim
-
-    folder = Path(moso.sim.__file__).parent
-    return digest_bytes("".join(digest_file(path) for path in sorted(folder.rglob("*.py"))).encode())
 
 
 def _as_simulated(spec: DatasetSpec, root: Path) -> DatasetSpec:
@@ -190,21 +242,21 @@ def _as_simulated(spec: DatasetSpec, root: Path) -> DatasetSpec:
     return replace(spec, episode_frames=int(settings["frames"]), fps=float(settings["fps"]))
 
 
-def _check_present(root: Path, sources: list[Source], simulated: bool) -> None:
+def _check_present(root: Path, sources: Sequence[Source]) -> None:
+    """All simulated files are there. (A missing one of a recorded data set is a bad record: published sets miss some.)"""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of raw files; write them there with `moso simulate`")
-    if not sources:
-        raise DataError(f"{root} holds no raw files of the data set's format")
     missing = [source.name for source in sources if not (root / source.name).exists()]
-    # Of a recorded data set a missing file is a record that is set aside: published sets miss some.
-    if missing and simulated:
+    if missing:
         raise DataError(
             f"{root}: {len(missing)} of {len(sources)} raw files are missing, the first is {missing[0]}; "
             "simulate them with `moso simulate`, or ask for fewer episodes"
         )
+    if not sources:
+        raise DataError("no episode is asked for: set ingest.episodes")
 
 
-def _keep_raw(root: Path, sources: list[Source], folder: Path) -> None:
+def _keep_raw(root: Path, sources: Sequence[Source], folder: Path) -> None:
     for name in ("simulation.json", *(source.name for source in sources)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, folder / name)

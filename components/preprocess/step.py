@@ -26,10 +26,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import moso
 from components.raw import raw_root
 from moso.config import build, to_dict
-from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.episode import Episode, Rejected, Source, signals_sha256
 from moso.datasets.manifest import Manifest
 from moso.datasets.readers import reader
 from moso.datasets.spec import DatasetSpec
@@ -42,9 +41,9 @@ from moso.lock import hold
 from moso.progress import Progress
 from moso.provenance import (
     atomic_folder,
-    digest_bytes,
     digest_file,
     digest_json,
+    package_digest,
     read_provenance,
     write_json,
     write_provenance,
@@ -54,6 +53,7 @@ from moso.workers import work_through
 
 EPISODES_FORMAT = "moso.episodes"
 EPISODES_VERSION = 2
+SHARD_COLUMNS = ("episode_id", "split", "sha256", "signals_sha256", "source")
 COPIED = ("manifest.parquet", "quarantine.parquet")
 
 
@@ -92,13 +92,14 @@ class Shard:
     Attributes:
         number: its place in the cache.
         folder: where it is kept in the work folder; its name is the digest of all that it depends on.
-        episodes: of each episode its id, split, the sha256 of its raw frames, and the name of its source, in order.
+        episodes: of each episode, in order, its id, split, the sha256 of its raw frames and of its actions and states,
+            and the name of its source (SHARD_COLUMNS).
         sources: by name.
     """
 
     number: int
     folder: Path
-    episodes: tuple[tuple[str, str, str, str], ...]
+    episodes: tuple[tuple[str, str, str, str, str], ...]
     sources: Mapping[str, Source]
 
 
@@ -186,14 +187,13 @@ def _shards(
 ) -> list[Shard]:
     """The shards of the cache. A version of the manifest begins a shard, so that earlier ones stay as they are."""
     sources = _sources(root, spec)
-    same = {"settings": to_dict(settings), "crop": spec.crop, "resize": spec.resize, "code": _code()}
+    what = {name: getattr(spec, name) for name in ("format", "options", "crop", "resize")}
+    same = {"settings": to_dict(settings), "code": _code(), **what}
     shards: list[Shard] = []
     for _, added in table.groupby("added_in", sort=True):
         rows = [
-            (str(e), str(split), str(sha256), str(source))
-            for e, split, sha256, source in zip(
-                added["episode_id"], added["split"], added["sha256"], added["source"], strict=True
-            )
+            (str(e), str(split), str(frames), str(signals), str(source))
+            for e, split, frames, signals, source in added[list(SHARD_COLUMNS)].itertuples(index=False, name=None)
         ]
         for planned in plan_shards(added["frames"].tolist(), settings.frame_bytes, config.shard_bytes):
             episodes = tuple(rows[planned.start : planned.stop])
@@ -201,7 +201,7 @@ def _shards(
             if missing is not None:
                 raise DataError(f"{root / missing} is no longer there; restore it, or ingest again")
             number = len(shards)
-            key = digest_json({**same, "number": number, "episodes": [row[:3] for row in episodes]})[:24]
+            key = digest_json({**same, "number": number, "episodes": [row[:4] for row in episodes]})[:24]
             needed = {source: sources[source] for *_, source in episodes}
             shards.append(Shard(number, store / key, episodes, needed))
     return shards
@@ -209,15 +209,24 @@ def _shards(
 
 def _code() -> str:
     """Digest of the code that a shard's content depends on."""
-    package = Path(moso.__file__).parent
-    parts = [p for part in ("datasets", "frames", "video") for p in sorted((package / part).rglob("*.py"))]
-    return digest_bytes("".join(digest_file(path) for path in (*parts, Path(__file__))).encode())
+    return digest_json([package_digest("datasets", "frames", "video"), digest_file(Path(__file__))])
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a kept shard's files have the sizes that it says."""
+    path = folder / "shard.json"
+    if not path.exists():
+        return False
+    files = json.loads(path.read_text())["files"]
+    return all((folder / n).is_file() and (folder / n).stat().st_size == f["bytes"] for n, f in files.items())
 
 
 def _write_missing(
     shards: list[Shard], settings: CacheSettings, root: Path, spec: DatasetSpec, context: Context
 ) -> None:
-    missing = [shard for shard in shards if not (shard.folder / "shard.json").exists()]
+    missing = [shard for shard in shards if not _is_whole(shard.folder)]
+    for shard in missing:
+        shutil.rmtree(shard.folder, ignore_errors=True)
     total = sum(len(shard.episodes) for shard in shards)
     there = total - sum(len(shard.episodes) for shard in missing)
     workers = min(context.workers, max(1, len(missing)))
@@ -237,15 +246,15 @@ def write_shard(root: Path, spec: DatasetSpec, settings: CacheSettings, shard: S
     Raises:
         DataError: an episode cannot be read any more, or its frames are not those that were ingested.
     """
-    splits = {episode_id: split for episode_id, split, _, _ in shard.episodes}
     with ShardWriter(shard.folder, shard.number, settings) as writer:
-        for episode, sha256 in _episodes(root, spec, shard):
+        for episode, split, frames, signals in _episodes(root, spec, shard):
             hashed = hashlib.sha256()
             chunks = _converted(episode, spec, settings, hashed)
-            writer.add(episode.episode_id, splits[episode.episode_id], chunks, episode.actions, episode.states)
-            if hashed.hexdigest() != sha256:
+            writer.add(episode.episode_id, split, chunks, episode.actions, episode.states)
+            if (hashed.hexdigest(), signals_sha256(episode.actions, episode.states)) != (frames, signals):
                 raise DataError(
-                    f"{root / episode.source}: {episode.episode_id} changed since it was ingested; ingest again"
+                    f"{root / episode.source}: {episode.episode_id} changed since it was ingested; ingest again, with "
+                    "ingest.extend = false"
                 )
     return len(shard.episodes)
 
@@ -257,23 +266,23 @@ def _converted(episode: Episode, spec: DatasetSpec, settings: CacheSettings, has
         yield resize_frames(crop_frames(chunk, spec.crop), settings.height, settings.width, spec.resize)
 
 
-def _episodes(root: Path, spec: DatasetSpec, shard: Shard) -> Iterator[tuple[Episode, str]]:
-    """The shard's episodes, in its order, with the sha256 that their frames must have.
+def _episodes(root: Path, spec: DatasetSpec, shard: Shard) -> Iterator[tuple[Episode, str, str, str]]:
+    """The shard's episodes, in its order, with their split and the sha256 that frames, and signals, must have.
 
     A source that holds several neighbouring episodes is read once.
     """
-    rows = pd.DataFrame(shard.episodes, columns=["episode_id", "split", "sha256", "source"])
+    rows = pd.DataFrame(shard.episodes, columns=list(SHARD_COLUMNS))
     for name, group in rows.groupby("source", sort=False):
-        wanted = dict(zip(group["episode_id"], group["sha256"], strict=True))
+        wanted = {str(row[0]): row for row in group.itertuples(index=False, name=None)}
         order = iter(list(wanted))
         reasons = []
         for record in reader(spec.format).read(root, shard.sources[str(name)], spec, set(wanted)):
             if isinstance(record, Rejected):
                 reasons.append(record.reason)
-            elif sha256 := wanted.pop(record.episode_id, None):
+            elif row := wanted.pop(record.episode_id, None):
                 if record.episode_id != next(order):
                     raise DataError(f"{root / str(name)}: its episodes have changed their order; ingest again")
-                yield record, sha256
+                yield record, row[1], row[2], row[3]
         if wanted:
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise DataError(f"{root / str(name)}: {', '.join(wanted)} can no longer be read{why}; ingest again")

@@ -162,11 +162,24 @@ class Rejected:
         file: path relative to the raw data's root.
         offset: byte (or row of a table) at which the bad record starts; 0 where a file is one record.
         reason: what is wrong, in words.
+        source: name of the Source that it comes from; ingest fills it in.
     """
 
     file: str
     offset: int
     reason: str
+    source: str = ""
+
+
+def signals_sha256(actions: np.ndarray | None, states: np.ndarray | None) -> str:
+    """Hexadecimal sha256 of what was recorded beside the frames, shapes included; "" where nothing was."""
+    if actions is None and states is None:
+        return ""
+    hashed = hashlib.sha256()
+    for values in (actions, states):
+        hashed.update(b"none" if values is None else f"{values.shape}".encode())
+        hashed.update(b"" if values is None else np.ascontiguousarray(values).data)
+    return hashed.hexdigest()
 
 
 def frames_sha256(frames: UInt8[np.ndarray, "T H W 3"]) -> str:

@@ -1,6 +1,7 @@
 """Raw files -> manifest and quarantine: the part of ingest that is the same for every format.
 
-What was read before and has not changed since is not read again: an earlier result (`Ingested`) is extended.
+What was read before and has not changed since is not read again: an earlier result (`Ingested`) is extended. What a run
+that was stopped or killed has read is in a journal (moso.datasets.journal), and is not read again either.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.episode import Episode, Rejected, Source, signals_sha256
+from moso.datasets.journal import Journal
 from moso.datasets.manifest import Manifest, Row, write_parquet
 from moso.datasets.quarantine import read_quarantine, write_quarantine
 from moso.datasets.readers import reader
@@ -27,7 +30,9 @@ from moso.provenance import digest_json
 from moso.step import StopSignal
 from moso.workers import work_through
 
+T = TypeVar("T")
 SOURCES = pa.schema([("source", pa.string()), ("file", pa.string()), ("bytes", pa.int64()), ("mtime_ns", pa.int64())])
+ANEW = "restore the file, or start anew with ingest.extend = false"
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,15 @@ class Ingested:
         manifest: the episodes.
         rejected: the bad records of all files that lie there now.
         files: columns source, file, bytes, mtime_ns: every raw file as it was when it was read; -1: not known, or gone.
+        read: records, good and bad, that were read for this result and not taken from an earlier one.
+        read_rejected: the bad ones of these.
     """
 
     manifest: Manifest
     rejected: list[Rejected]
     files: pd.DataFrame
+    read: int = 0
+    read_rejected: tuple[Rejected, ...] = ()
 
     @classmethod
     def nothing(cls) -> Ingested:
@@ -50,7 +59,7 @@ class Ingested:
         return cls(Manifest.empty(), [], SOURCES.empty_table().to_pandas())
 
     @classmethod
-    def read(cls, folder: Path) -> Ingested:
+    def load(cls, folder: Path) -> Ingested:
         """What `write` wrote.
 
         Raises:
@@ -69,8 +78,11 @@ class Ingested:
         write_parquet(self.files, SOURCES, folder / "sources.parquet")
 
     def without_times(self) -> Ingested:
-        """The same, its files' times of change not known (-1): what differs from machine to machine."""
-        return Ingested(self.manifest, self.rejected, self.files.assign(mtime_ns=-1))
+        """The same, its files' times of change not known (-1): what differs from machine to machine.
+
+        Extending it reads every file again; what the manifest holds must be found unchanged.
+        """
+        return replace(self, files=self.files.assign(mtime_ns=-1))
 
 
 def state_folder(work: Path, spec: DatasetSpec) -> Path:
@@ -81,11 +93,22 @@ def state_folder(work: Path, spec: DatasetSpec) -> Path:
         spec: the data set. Other settings that decide on what an episode is have another folder.
     """
     decisive = {name: getattr(spec, name) for name in ("format", "options", "splits", "lists", "fps", "episode_frames")}
-    return work / f"{spec.name}-{digest_json(decisive)[:16]}"
+    return work / f"{spec.name}-{digest_json(decisive)[:16]}" / "last"
 
 
-def row_of(episode: Episode, splits: Splits) -> Row:
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """What the data's own small files say on ids and splits beside the recordings, as plain data; {} where nothing."""
+    say: Callable[[Path, DatasetSpec], dict[str, Any]] | None = getattr(reader(spec.format), "decisive", None)
+    return say(root, spec) if say else {}
+
+
+def row_of(episode: Episode, splits: Splits, frames: int | None = None) -> Row:
     """The manifest's row of an episode; its stream is read once, in bounded memory.
+
+    Args:
+        episode: to be read.
+        splits: of the data set.
+        frames: every episode's length, where the spec fixes it.
 
     Raises:
         DataError: the recording has no split, or its stream is bad.
@@ -95,12 +118,15 @@ def row_of(episode: Episode, splits: Splits) -> Row:
     for chunk in episode.chunks():
         hashed.update(np.ascontiguousarray(chunk).data)
         count, (height, width) = count + len(chunk), chunk.shape[1:3]
+    if frames is not None and count != frames:
+        raise DataError(f"{count} frames, the spec says {frames}")
     return Row(
         episode_id=episode.episode_id,
         split=split,
         recording=episode.recording,
         source=episode.source,
         sha256=hashed.hexdigest(),
+        signals_sha256=signals_sha256(episode.actions, episode.states),
         frames=count,
         height=height,
         width=width,
@@ -109,21 +135,33 @@ def row_of(episode: Episode, splits: Splits) -> Row:
     )
 
 
-def read_source(root: Path, spec: DatasetSpec, splits: Splits, source: Source) -> list[Row | Rejected]:
-    """Rows and bad records of one source, in its order."""
-    found: list[Row | Rejected] = []
+def _of_each(
+    root: Path, spec: DatasetSpec, source: Source, make: Callable[[Episode], T]
+) -> tuple[list[T], list[Rejected]]:
+    """What `make` makes of each episode of a source, and its bad records, in its order; nothing is raised for data."""
+    made: list[T] = []
+    rejected: list[Rejected] = []
     try:
         for record in reader(spec.format).read(root, source, spec):
             if isinstance(record, Rejected):
-                found.append(record)
+                rejected.append(replace(record, source=source.name))
                 continue
             try:
-                found.append(row_of(record, splits))
+                made.append(make(record))
             except DataError as error:
-                found.append(Rejected(record.source, record.offset, f"{record.episode_id}: {error}"))
+                reason = f"{record.episode_id}: {error}"
+                rejected.append(Rejected(record.source, record.offset, reason, source.name))
+    except DataError as error:
+        rejected.append(Rejected(source.name, 0, str(error), source.name))
     except OSError as error:  # a file that is gone, or may not be read
-        found.append(Rejected(source.name, 0, f"cannot be read: {error.strerror or error}"))
-    return found
+        rejected.append(Rejected(source.name, 0, f"cannot be read: {error.strerror or error}", source.name))
+    return made, rejected
+
+
+def read_source(root: Path, spec: DatasetSpec, splits: Splits, source: Source) -> tuple[str, list[Row], list[Rejected]]:
+    """Name, rows and bad records of one source, in its order."""
+    rows, rejected = _of_each(root, spec, source, lambda episode: row_of(episode, splits, spec.episode_frames))
+    return source.name, rows, rejected
 
 
 def fingerprint(root: Path, sources: Sequence[Source]) -> pd.DataFrame:
@@ -144,12 +182,17 @@ def changed(files: pd.DataFrame, earlier: pd.DataFrame) -> tuple[set[str], set[s
 
     A file whose time of change was not known earlier (-1) counts as changed.
     """
-    now, then = (
-        {str(name): frozenset(group.itertuples(index=False, name=None)) for name, group in table.groupby("source")}
-        for table in (files, earlier)
-    )
+    now, then = _states(files), _states(earlier)
     unknown = set(earlier.loc[earlier["mtime_ns"] == -1, "source"])
     return {name for name, state in now.items() if then.get(name) != state or name in unknown}, set(then) - set(now)
+
+
+def _states(files: pd.DataFrame) -> dict[str, frozenset[tuple[str, int, int]]]:
+    """Source -> its files with sizes and times."""
+    return {
+        str(name): frozenset(zip(group["file"], group["bytes"], group["mtime_ns"], strict=True))
+        for name, group in files.groupby("source")
+    }
 
 
 def ingest(
@@ -159,6 +202,8 @@ def ingest(
     splits: Splits | None = None,
     *,
     base: Ingested | None = None,
+    recheck: bool = False,
+    journal: Journal | None = None,
     workers: int = 1,
     stop: StopSignal | None = None,
     each: Callable[[str], None] = lambda source: None,
@@ -172,13 +217,16 @@ def ingest(
         splits: its splits; made of the spec where they are not given.
         base: an earlier result. Sources whose files have the same sizes and times as then are not read; new episodes
             are appended as the manifest's next version.
+        recheck: ask for ids and splits of all of them all the same, without reading frames: what the data says of them
+            elsewhere (a list of splits, of episodes to leave out) has changed.
+        journal: what an unfinished run has read; added to.
         workers: processes that read.
         stop: once raised, no further source is begun.
         each: called after every source that was read or left out; for progress, and to stop by raising.
 
     Raises:
-        DataError: an id twice, one recording or the same frames in two splits, or an episode of `base` that is gone or
-            has other frames now.
+        DataError: an id twice, one recording or the same frames in two splits, or an episode of `base` that is gone, or
+            has another split or content now.
         StopRequested: `stop` was raised before the last source was read.
     """
     base, splits = base or Ingested.nothing(), splits or Splits.of(spec)
@@ -186,53 +234,70 @@ def ingest(
     to_read, gone = changed(files, base.files)
     if gone:
         _refuse_gone(base.manifest, gone, root)
+    if recheck:
+        _recheck([s for s in sources if s.name not in to_read], base.manifest, root, spec, splits)
+    states = _states(files)
+    found = journal.found(states) if journal else {}
+    found = {name: records for name, records in found.items() if name in to_read}
     for source in sources:
-        if source.name not in to_read:
+        if source.name not in to_read or source.name in found:
             each(source.name)
 
-    found: dict[str, list[Row | Rejected]] = {}
-    task = functools.partial(_read_named, root, spec, splits)
-    waiting = [source for source in sources if source.name in to_read]
-    for name, records in work_through(task, waiting, min(workers, max(1, len(waiting))), stop=stop, where=str(root)):
-        found[name] = records
+    waiting = [source for source in sources if source.name in to_read and source.name not in found]
+    left = len(waiting)
+    task = functools.partial(read_source, root, spec, splits)
+    for name, rows, rejected in work_through(task, waiting, min(workers, max(1, left)), stop=stop, where=str(root)):
+        found[name] = rows, rejected
+        if journal:
+            journal.add(name, states[name], rows, rejected)
+        left -= 1
         each(name)
-    if len(found) < len(waiting):
-        raise StopRequested("while reading raw files")
+    if left:
+        raise StopRequested("while reading raw files; what was read is kept")
 
-    rows: list[Row] = []
-    rejected = [r for r in base.rejected if not _belongs(r, files, to_read | gone, base.files)]
-    for source in waiting:
-        for record in found[source.name]:
-            (rejected if isinstance(record, Rejected) else rows).append(record)  # type: ignore[arg-type]
-    return Ingested(base.manifest.append(_new(rows, base.manifest, to_read)), rejected, files)
-
-
-def _read_named(root: Path, spec: DatasetSpec, splits: Splits, source: Source) -> tuple[str, list[Row | Rejected]]:
-    return source.name, read_source(root, spec, splits, source)
-
-
-def _belongs(rejected: Rejected, files: pd.DataFrame, names: set[str], earlier: pd.DataFrame) -> bool:
-    """Whether a record that was bad earlier comes from one of the sources `names`."""
-    if rejected.file in names:
-        return True
-    owners = set(files.loc[files["file"] == rejected.file, "source"])
-    owners |= set(earlier.loc[earlier["file"] == rejected.file, "source"])
-    return bool(owners & names)
+    rows = [row for source in sources if source.name in found for row in found[source.name][0]]
+    fresh = [bad for source in sources if source.name in found for bad in found[source.name][1]]
+    kept = [bad for bad in base.rejected if bad.source not in to_read | gone]
+    manifest = base.manifest.append(_new(rows, base.manifest, to_read))
+    return Ingested(manifest, kept + fresh, files, len(rows) + len(fresh), tuple(fresh))
 
 
 def _new(rows: Sequence[Row], manifest: Manifest, read: set[str]) -> list[Row]:
     """The rows that the manifest does not hold yet; those that it holds must be as they were."""
     table = manifest.table[manifest.table["source"].isin(read)]
-    known = dict(zip(table["episode_id"], table["sha256"], strict=True))
-    there = {row["episode_id"]: row["sha256"] for row in rows}
-    for episode_id, sha256 in known.items():
-        if there.get(episode_id) != sha256:
-            what = "is no longer there or has become bad" if episode_id not in there else "has other frames now"
-            raise DataError(
-                f"{episode_id} {what}, but an earlier manifest holds it, and a manifest only grows: restore the file, "
-                "or start anew with ingest.extend = false"
-            )
-    return [row for row in rows if row["episode_id"] not in known]
+    there = {row["episode_id"]: row for row in rows}
+    for known in table.to_dict("records"):
+        now = there.get(known["episode_id"])
+        if now is None:
+            raise _refusal(known["episode_id"], "is no longer there or has become bad")
+        for name, what in (
+            ("sha256", "other frames"),
+            ("signals_sha256", "other actions or states"),
+            ("split", "another split"),
+            ("recording", "another recording"),
+        ):
+            if now[name] != known[name]:  # type: ignore[literal-required]
+                raise _refusal(known["episode_id"], f"has {what} now")
+    held = set(table["episode_id"])
+    return [row for row in rows if row["episode_id"] not in held]
+
+
+def _recheck(sources: Sequence[Source], manifest: Manifest, root: Path, spec: DatasetSpec, splits: Splits) -> None:
+    by_source = {str(name): group for name, group in manifest.table.groupby("source")}
+    for source in sources:
+        if source.name not in by_source:
+            continue
+        found = dict(_of_each(root, spec, source, lambda e: (e.episode_id, (splits.split_of(e), e.recording)))[0])
+        group = by_source[source.name]
+        for episode_id, split, recording in zip(group["episode_id"], group["split"], group["recording"], strict=True):
+            if episode_id not in found:
+                raise _refusal(episode_id, "is left out now")
+            if found[episode_id] != (split, recording):
+                raise _refusal(episode_id, "has another split or recording now")
+
+
+def _refusal(episode_id: str, what: str) -> DataError:
+    return DataError(f"{episode_id} {what}, but an earlier manifest holds it, and a manifest only grows: {ANEW}")
 
 
 def _refuse_gone(manifest: Manifest, gone: set[str], root: Path) -> None:
@@ -240,5 +305,5 @@ def _refuse_gone(manifest: Manifest, gone: set[str], root: Path) -> None:
     if len(lost):
         raise DataError(
             f"{root}: {lost['source'].nunique()} raw files are gone that an earlier manifest names, the first is "
-            f"{lost['source'].iloc[0]}: restore them, or start anew with ingest.extend = false"
+            f"{lost['source'].iloc[0]}: {ANEW}"
         )

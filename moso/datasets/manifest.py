@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         ("recording", pa.string()),
         ("source", pa.string()),
         ("sha256", pa.string()),
+        ("signals_sha256", pa.string()),
         ("frames", pa.int64()),
         ("height", pa.int64()),
         ("width", pa.int64()),
@@ -38,6 +39,7 @@ class Row(TypedDict):
     recording: str
     source: str
     sha256: str
+    signals_sha256: str
     frames: int
     height: int
     width: int
@@ -66,8 +68,8 @@ class Manifest:
 
     Attributes:
         table: columns episode_id, split, recording (episodes of one never lie in two splits), source, sha256 (of the
-            frames' bytes), frames, height, width (of the raw frames), fps, actions (their dimension, 0: none), added_in
-            (manifest version that brought the row).
+            frames' bytes), signals_sha256 (of actions and states, "" where there are none), frames, height, width (of
+            the raw frames), fps, actions (their dimension, 0: none), added_in (manifest version that brought the row).
     """
 
     table: pd.DataFrame

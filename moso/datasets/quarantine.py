@@ -14,13 +14,13 @@ from moso.datasets.episode import Rejected
 from moso.datasets.manifest import write_parquet
 from moso.errors import DataError, FormatError
 
-SCHEMA = pa.schema([("file", pa.string()), ("offset", pa.int64()), ("reason", pa.string())])
+SCHEMA = pa.schema([("file", pa.string()), ("offset", pa.int64()), ("reason", pa.string()), ("source", pa.string())])
 SHOWN = 5
 
 
 def write_quarantine(rejected: Sequence[Rejected], path: Path) -> None:
-    """Write columns file, offset, reason; a table without rows where nothing is bad."""
-    table = pd.DataFrame([(r.file, r.offset, r.reason) for r in rejected], columns=SCHEMA.names)
+    """Write columns file, offset, reason, source; a table without rows where nothing is bad."""
+    table = pd.DataFrame([(r.file, r.offset, r.reason, r.source) for r in rejected], columns=SCHEMA.names)
     write_parquet(table, SCHEMA, path)
 
 

@@ -73,8 +73,8 @@ def test_resizing_makes_another_size_of_recordings_fit() -> None:
 
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"dataset = 'bair': .*known: .*sim_push"):
-        resolve_all({**params(), "dataset": "bair"}, SPECS)
+    with pytest.raises(ConfigError, match=r"dataset = 'baur': .*known: .*sim_push"):
+        resolve_all({**params(), "dataset": "baur"}, SPECS)
 
 
 def test_params_refuse_unknown_sections_missing_names_and_sections_that_are_no_mappings(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """ingest on raw files written by hand in the documented format; once on files that the simulator writes."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from components.ingest.step import Config, run
 from moso.config import build, load_yaml
 from moso.datasets.manifest import Manifest
-from moso.errors import ConfigError, DataError, StopRequested
+from moso.errors import CheckpointError, ConfigError, DataError, StopRequested
+from moso.lock import hold
 from moso.provenance import digest_folder, read_provenance
 from moso.step import Context
 
@@ -179,3 +182,85 @@ def test_simulated_episodes_stay_in_the_work_folder_and_are_not_made_again(
     folder = ingest(simulation=small, episodes={**one, "test": 1})
     assert made.stat().st_mtime_ns == before
     assert list(Manifest.read(folder / "manifest.parquet").table["split"]) == ["train", "test"]
+
+
+@pytest.fixture
+def recorded(raw: Path, ingest: Callable[..., Path]) -> Callable[..., Path]:
+    """ingest of the same files as recordings in a folder, with the spec's splits replaced where asked."""
+
+    def call(splits: dict[str, Any] | None = None, lists: list[dict[str, Any]] | None = None, **settings: Any) -> Path:
+        spec = {**SPEC, "source": {"kind": "folder", "path": str(raw)}}
+        spec |= {"splits": splits} if splits else {}
+        spec |= {"lists": lists} if lists else {}
+        return ingest(spec=spec, **settings)
+
+    return call
+
+
+def test_a_split_list_that_comes_later_never_redraws_what_a_substitute_has_split(
+    recorded: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOSO_LISTS", str(tmp_path / "lists"))
+    text = "seed_000000\n"
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    published = [{"file": "t.txt", "split": "test", "url": "https://example.org/t", "lines": 1, "sha256": sha256}]
+    rule = {"rule": "lists", "validation_share": 0.2, "test_share": 0.2}
+    folder = recorded(rule, published)
+    assert json.loads((folder / "splits.json").read_text())["substitute"] is True
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "t.txt").write_text(text)
+    with pytest.raises(DataError, match=r"a split list has come, or gone.*ingest\.extend = false"):
+        recorded(rule, published)
+    folder = recorded(rule, published, extend=False)
+    assert json.loads((folder / "splits.json").read_text())["substitute"] is False
+    table = Manifest.read(folder / "manifest.parquet").table
+    assert set(table[table["split"] == "test"]["episode_id"]) == {"seed_000000"}
+
+
+def test_with_other_readers_code_every_file_is_read_again(
+    recorded: Callable[..., Path], raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded()
+    path = raw / "episodes/seed_000001.npz"
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    recorded()  # not read again, so not seen
+    (told,) = tmp_path.rglob("told.json")
+    told.write_text(json.dumps({**json.loads(told.read_text()), "code": "another"}))
+    with pytest.raises(DataError, match="seed_000001 is no longer there or has become bad"):
+        recorded()
+    assert "every file is read again" in capsys.readouterr().out
+
+
+def test_a_bad_delivery_cannot_hide_among_many_good_recordings(recorded: Callable[..., Path], raw: Path) -> None:
+    recorded(quarantine_share=0.4)
+    for seed in range(10, 14):
+        (raw / f"episodes/seed_{seed:06d}.npz").write_bytes(b"")
+    # 4 of 10 records are bad, which is tolerated; 4 of the 4 that are new are not.
+    with pytest.raises(DataError, match=r"4 of 4 records are bad"):
+        recorded(quarantine_share=0.4)
+
+
+def test_the_share_can_be_raised_without_reading_everything_again(
+    recorded: Callable[..., Path], raw: Path, tmp_path: Path
+) -> None:
+    (raw / "episodes/seed_000001.npz").write_bytes(b"")
+    with pytest.raises(DataError, match="1 of 6 records are bad"):
+        recorded()
+    (journal,) = tmp_path.rglob("journal-*.jsonl")
+    assert len(journal.read_text().splitlines()) == 6
+    path = raw / "episodes/seed_000000.npz"
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    folder = recorded(quarantine_share=0.2)
+    assert len(Manifest.read(folder / "manifest.parquet").table) == 5
+    assert not journal.exists()
+
+
+def test_two_processes_do_not_ingest_one_data_set_at_once(recorded: Callable[..., Path], tmp_path: Path) -> None:
+    recorded()
+    (state,) = (path.parent.parent for path in tmp_path.rglob("told.json"))
+    with hold(state, "testing"), pytest.raises(CheckpointError, match="another process is ingesting"):
+        recorded()

@@ -174,6 +174,23 @@ def test_a_data_set_that_has_grown_gets_further_shards_and_the_earlier_ones_stay
     assert np.array_equal(cache.frames("seed_000003"), raw[1]["frames"][::-1])
 
 
+def test_corrected_actions_reach_the_cache_and_a_damaged_shard_is_written_again(
+    tmp_path: Path, raw: dict[int, dict[str, np.ndarray]], episodes: Path, preprocess: Callable[..., Path]
+) -> None:
+    preprocess("first")
+    path = tmp_path / "raw" / "episodes" / "seed_000001.npz"
+    np.savez_compressed(path, **{**raw[1], "actions": raw[1]["actions"] + 1000})
+    with pytest.raises(DataError, match="seed_000001 changed since it was ingested"):
+        (shard,) = (p.parent for p in (tmp_path / "work").rglob("shard.json"))
+        (shard / "frames.npy").write_bytes(b"")  # half a shard is none: it is written again, and the change is seen
+        preprocess("second")
+    spec = {**SPEC, "source": {"kind": "folder", "path": str(tmp_path / "raw")}}
+    config = build(ingest.Config, {"spec": spec, "extend": False}, "ingest")
+    ingest.run(config, {}, {"episodes": episodes}, Context(work=tmp_path / "work_ingest"))
+    cache = FrameCache.open(preprocess("third"))
+    assert np.array_equal(cache.actions("seed_000001"), raw[1]["actions"] + 1000)  # type: ignore[arg-type]
+
+
 def test_what_the_data_is_travels_with_the_frames(episodes: Path, preprocess: Callable[..., Path]) -> None:
     folder = preprocess(height=4, width=4)
     data = json.loads((folder / "data.json").read_text())

@@ -14,6 +14,7 @@ def row(number: int, split: str = "train", sha256: str | None = None) -> Row:
         recording=f"e_{number}",
         source=f"{number}.npz",
         sha256=sha256 or f"{number:064x}",
+        signals_sha256="",
         frames=30,
         height=64,
         width=48,
@@ -36,7 +37,7 @@ def test_a_manifest_survives_the_way_to_parquet_and_back(tmp_path: Path) -> None
     manifest = Manifest.empty().append([row(1), row(2)]).append([row(3, "test")])
     manifest.write(tmp_path / "m.parquet")
     pd.testing.assert_frame_equal(Manifest.read(tmp_path / "m.parquet").table, manifest.table)
-    contract = "episode_id split recording source sha256 frames height width fps actions added_in"
+    contract = "episode_id split recording source sha256 signals_sha256 frames height width fps actions added_in"
     assert list(pd.read_parquet(tmp_path / "m.parquet").columns) == contract.split()
 
 

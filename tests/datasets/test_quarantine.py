@@ -24,10 +24,10 @@ def test_a_limit_of_zero_tolerates_none_and_good_data_always_passes() -> None:
         check_share([Rejected("a", 0, "r")], 10**6, 0.0)
 
 
-def test_the_table_holds_file_offset_and_reason_even_when_empty(tmp_path: Path) -> None:
+def test_the_table_holds_file_offset_reason_and_source_even_when_empty(tmp_path: Path) -> None:
     write_quarantine([Rejected("a.npz", 12, "broken")], tmp_path / "q.parquet")
     assert pd.read_parquet(tmp_path / "q.parquet").to_dict("records") == [
-        {"file": "a.npz", "offset": 12, "reason": "broken"}
+        {"file": "a.npz", "offset": 12, "reason": "broken", "source": ""}
     ]
     write_quarantine([], tmp_path / "q.parquet")
-    assert list(pd.read_parquet(tmp_path / "q.parquet").columns) == ["file", "offset", "reason"]
+    assert list(pd.read_parquet(tmp_path / "q.parquet").columns) == ["file", "offset", "reason", "source"]

@@ -49,9 +49,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, spec: DatasetSpec, wri
         assert np.array_equal(read, written)
 
 
-def test_sources_are_the_episodes_in_order_of_their_seeds(
-    tmp_path: Path, spec: DatasetSpec, write_raw: Write
-) -> None:
+def test_sources_are_the_episodes_in_order_of_their_seeds(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:
     for seed in (200, 3, 100000):
         write_raw(seed)
     (tmp_path / "episodes" / ".seed_000004.npz.tmp").touch()

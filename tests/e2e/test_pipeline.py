@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,14 +244,17 @@ def test_another_data_set_s_outputs_never_delete_this_one_s(finished: Clone) -> 
     frames = finished.digest(FOLDERS["frames"])
     spec = finished.folder / "data" / "specs" / "other.yaml"
     spec.write_text((spec.parent / "sim_push.yaml").read_text().replace("name: sim_push", "name: other"))
+    presets = finished.folder / "moso" / "presets"
+    shutil.copytree(presets / "sim_push", presets / "other")
     finished.set("dataset", "other")
     assert finished.repro("preprocess") == ["ingest", "preprocess"]
-    assert finished.digest("data/other/frames") == frames
+    other = finished.digest("data/other/frames")
+    assert finished.read("data/other/frames/index.json") == finished.read(f"{FOLDERS['frames']}/index.json")
     assert finished.digest(FOLDERS["frames"]) == frames
     assert (finished.folder / FOLDERS["vqvae"] / "model.safetensors").exists()
     finished.set("dataset", "sim_push")
     assert finished.repro() == []
-    assert finished.digest("data/other/frames") == frames
+    assert finished.digest("data/other/frames") == other
 
 
 @pytest.fixture
