@@ -25,7 +25,7 @@ from typing import Any
 
 from components.raw import raw_root
 from moso.config import to_dict
-from moso.datasets.episode import Source
+from moso.datasets.episode import Rejected, Source
 from moso.datasets.ingest import Ingested, decisive, ingest, state_folder
 from moso.datasets.journal import Journal
 from moso.datasets.quarantine import check_share
@@ -117,7 +117,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         return
 
     spec = config.spec
-    root = raw_root(spec, config.raw, context.work.parent, context.stop).root
+    raw = raw_root(spec, config.raw, context.work.parent, context.stop)
+    root = raw.root
     sources = reader(spec.format).sources(root, spec)
     if not sources:
         raise DataError(f"{root} holds no raw files of the data set's format")
@@ -133,8 +134,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         told = {"code": package_digest("datasets", "video"), "splits": splits.label, "data": decisive(root, spec)}
         base, recheck = _last(state, told) if config.extend else (Ingested.nothing(), False)
         journal = Journal(state.parent / f"journal-{digest_json(told)[:16]}.jsonl")
-        found = _read(config, spec, splits, root, sources, context, base, recheck, journal)
-        _deliver(config, spec, splits, found, outputs["episodes"])
+        found = _read(config, spec, splits, root, sources, context, base, recheck, journal, raw.rejected)
+        everything = replace(found, rejected=[*raw.rejected, *found.rejected])
+        _deliver(config, spec, splits, everything, outputs["episodes"])
         with atomic_folder(state) as folder:
             found.write(folder)
             write_json(folder / TOLD, told)
@@ -171,7 +173,9 @@ def _read(
     base: Ingested,
     recheck: bool = False,
     journal: Journal | None = None,
+    beforehand: Sequence[Rejected] = (),
 ) -> Ingested:
+    """Read the sources; `beforehand`: what could not even be fetched, which counts among the bad records."""
     with Progress("ingest", len(sources), "files") as progress:
         found = ingest(
             root,
@@ -186,7 +190,7 @@ def _read(
             each=lambda source: progress.advance(),
         )
     share = config.quarantine_share
-    check_share(found.rejected, len(found.manifest.table), share)
+    check_share([*beforehand, *found.rejected], len(found.manifest.table), share)
     # What is new alone, so that a bad delivery cannot hide among many good ones; not where it is so small that one bad
     # record would be too many.
     if share * found.read >= 1:
@@ -243,7 +247,7 @@ def _as_simulated(spec: DatasetSpec, root: Path) -> DatasetSpec:
 
 
 def _check_present(root: Path, sources: Sequence[Source]) -> None:
-    """All simulated files are there. (A missing one of a recorded data set is a bad record: published sets miss some.)"""
+    """Of a simulated data set all files are there; of a recorded one a missing file is a bad record."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of raw files; write them there with `moso simulate`")
     missing = [source.name for source in sources if not (root / source.name).exists()]

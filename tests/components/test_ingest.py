@@ -264,3 +264,28 @@ def test_two_processes_do_not_ingest_one_data_set_at_once(recorded: Callable[...
     (state,) = (path.parent.parent for path in tmp_path.rglob("told.json"))
     with hold(state, "testing"), pytest.raises(CheckpointError, match="another process is ingesting"):
         recorded()
+
+
+def test_what_a_bucket_does_not_give_is_in_the_quarantine_and_the_rest_is_ingested(
+    raw: Path, ingest: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "testing")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = pytest.importorskip("boto3").client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="recordings")
+        for path in raw.rglob("*.npz"):
+            client.upload_file(str(path), "recordings", f"arm/{path.relative_to(raw).as_posix()}")
+        client.put_object(Bucket="recordings", Key="arm/../escape.npz", Body=b"evil")
+        source = {"kind": "s3", "url": "s3://recordings/arm", "endpoint": endpoint}
+        folder = ingest(spec={**SPEC, "source": source}, quarantine_share=0.2)
+    finally:
+        server.stop()
+    assert len(Manifest.read(folder / "manifest.parquet").table) == len(SEEDS)
+    (row,) = pd.read_parquet(folder / "quarantine.parquet").to_dict("records")
+    assert "escape.npz" in row["file"]
+    assert not list(tmp_path.rglob("escape.npz"))

@@ -180,9 +180,9 @@ def test_corrected_actions_reach_the_cache_and_a_damaged_shard_is_written_again(
     preprocess("first")
     path = tmp_path / "raw" / "episodes" / "seed_000001.npz"
     np.savez_compressed(path, **{**raw[1], "actions": raw[1]["actions"] + 1000})
+    (shard,) = (p.parent for p in (tmp_path / "work").rglob("shard.json"))
+    (shard / "frames.npy").write_bytes(b"")  # half a shard is none: it is written again, and the change is seen
     with pytest.raises(DataError, match="seed_000001 changed since it was ingested"):
-        (shard,) = (p.parent for p in (tmp_path / "work").rglob("shard.json"))
-        (shard / "frames.npy").write_bytes(b"")  # half a shard is none: it is written again, and the change is seen
         preprocess("second")
     spec = {**SPEC, "source": {"kind": "folder", "path": str(tmp_path / "raw")}}
     config = build(ingest.Config, {"spec": spec, "extend": False}, "ingest")

@@ -2,7 +2,10 @@
 
 import fcntl
 import io
+import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import urllib.request
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from components.raw import raw_root
-from moso.config import build
+from moso.config import build, to_dict
 from moso.datasets.spec import DatasetSpec
 from moso.errors import DataError, StopRequested
 from moso.step import StopSignal
@@ -189,7 +192,7 @@ def test_an_archive_that_the_bucket_does_not_give_is_named_where_its_pattern_fin
 def test_one_process_at_a_time_and_the_stop_signal_ends_the_waiting(kth, tmp_path, capsys):
     spec, work = spec_of(kind="folder", path=str(kth), archives=["*.zip"]), tmp_path / "work"
     raw_root(spec, None, work, None)
-    (lock,) = work.glob("raw/*/lock")
+    (lock,) = work.glob("raw/*/.lock")
     stop = StopSignal()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -197,3 +200,46 @@ def test_one_process_at_a_time_and_the_stop_signal_ends_the_waiting(kth, tmp_pat
         with pytest.raises(StopRequested):
             raw_root(spec, None, work, stop)
     assert "another process" in capsys.readouterr().err
+
+
+USING = """
+import sys
+from pathlib import Path
+from components.raw import raw_root
+from moso.config import build
+from moso.datasets.spec import DatasetSpec
+import json
+raw = raw_root(build(DatasetSpec, json.loads(sys.argv[1])), None, Path(sys.argv[2]), None)
+print(raw.root, flush=True)
+sys.stdin.read()
+"""
+
+
+def use(work: Path, source: dict) -> tuple[subprocess.Popen, Path]:
+    """Another process that asked for the raw files and still uses them, and the root it was given."""
+    spec = json.dumps(to_dict(spec_of(**source)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", USING, spec, work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    return process, Path(process.stdout.readline().strip())
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_what_another_process_uses_stays_as_it_was_until_that_process_ends(kth, tmp_path, kind):
+    work, archive = tmp_path / "work", kth / "walking.zip"
+    source = {"kind": "archive", "path": str(archive)}
+    first, second = {"person01_walking_d1.avi": b"walks"}, {"person01_walking_d1.avi": b"walks on"}
+    if kind == "folder":
+        source = {"kind": "folder", "path": str(kth), "archives": ["*.zip", "more/*.zip"]}
+        first, second = TREE, {**TREE, **second}
+    user, root = use(work, source)
+    pack_zip(archive, {"person01_walking_d1.avi": b"walks on"})
+    later, new = use(work, source)  # a second process, with the archive's next version
+    later.communicate()
+    assert files_of(root) == first
+    assert files_of(new) == second
+    user.communicate()
+    last, again = use(work, source)
+    last.communicate()
+    assert (again, files_of(again)) == (new, second)
+    assert not root.exists(), "what nobody uses any more should go"
