@@ -29,15 +29,18 @@ import numpy as np
 from jaxtyping import UInt8
 
 from moso.errors import DataError
-from moso.video import avi
+from moso.video import avi, matroska
 from moso.video.packages import need
 
 Video = Path | str | bytes
 CHUNK = 8
 CHUNK_BYTES = 1 << 26  # no chunk is larger, but for a single frame
 MAX_PIXELS = 1 << 26  # of a frame: a damaged header may claim more than there is memory
+BUFFER_BYTES = 1 << 16
 SEEK_BACK_S = (0, 1, 4, 16, 64)
 IN_MEMORY = "video in memory"
+# FFmpeg's names of what is no video itself but a list of other files.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "mpl2", "rtsp", "sdp", "vobsub", "webm_dash_manifest"})
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class _Opened:
 
     def __init__(self, av: Any, container: Any, name: str, file: io.BufferedIOBase, size: int) -> None:
         self.av, self.container, self.name = av, container, name
+        if PLAYLISTS & set(container.format.name.split(",")):
+            raise DataError(f"{name}: is a list of other files ({container.format.name}), no video")
         if not container.streams.video:
             raise DataError(f"{name}: holds no video")
         self.stream = container.streams.video[0]
@@ -169,6 +174,9 @@ class _Opened:
             if avi.is_cut_off(file, size):
                 raise DataError(f"{name}: ends before its header says; it is cut off")
             self.empty = avi.empty_frames(file, size)
+        self.end_s = matroska.stated_end_s(container, self.stream) if "matroska" in self.format else None
+        self.last_s: float | None = None  # time stamp of the last frame
+        self.gap_s = 0.0  # the longest from one frame to the next
 
     def seek(self, stamp: int) -> bool:
         """Go to a key frame that is shown at or before `stamp` (units of the stream); False where none is found.
@@ -201,7 +209,9 @@ class _Opened:
                 if frame.is_corrupt:
                     raise DataError(f"{self.name}: frame {self.frames} is damaged")
                 self.frames += 1
+                self._clock(frame)
                 yield frame
+        self._check_end()
         if self.begins_at is not None:
             return
         if not self.frames:
@@ -210,6 +220,24 @@ class _Opened:
         if self.format == "avi" and self.frames + self.repeats() < self.stream.frames:
             counts = f"{self.frames} of {self.stream.frames} frames"
             raise DataError(f"{self.name}: holds {counts}; it is damaged or cut off")
+
+    def _clock(self, frame: Any) -> None:
+        if frame.time is not None:
+            if self.last_s is not None:
+                self.gap_s = max(self.gap_s, frame.time - self.last_s)
+            self.last_s = frame.time
+
+    def _check_end(self) -> None:
+        """Matroska says how long the video lasts; FFmpeg takes a file that ends before for a shorter one."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        if self.end_s is None or self.last_s is None or not rate:
+            return
+        frame_s = max(1 / float(rate), self.gap_s)  # the last frame may last as long as another did
+        if self.last_s + frame_s < self.end_s - 1.5 * frame_s:
+            raise DataError(
+                f"{self.name}: ends after {self.frames} frames at {self.last_s:.3f} s, its header says "
+                f"{self.end_s:.3f} s; it is damaged or cut off"
+            )
 
     def repeats(self) -> int:
         """How many frames, of those up to here, an AVI may hold as "the one before"."""
@@ -241,13 +269,11 @@ def _opened(video: Video, name: str) -> Iterator[_Opened]:
     av = need("av", f"reading {name}")
     av.logging.set_level(None)  # what FFmpeg would print beside the error
     try:
-        # Local files only: a playlist named .mp4 must not make a connection; one in memory must not even open a file.
-        in_memory = isinstance(video, bytes)
-        with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:
+        # FFmpeg reads through our own file and opens nothing: a playlist named .mp4 must not lead to another file.
+        with _file(video) as file, _file(video) as source:
             size = file.seek(0, io.SEEK_END)
-            options = {"protocol_whitelist": "none" if in_memory else "file"}
-            source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{video}"
-            with av.open(source, options=options, metadata_errors="replace") as container:
+            options = {"protocol_whitelist": "none"}
+            with av.open(source, options=options, metadata_errors="replace", buffer_size=BUFFER_BYTES) as container:
                 yield _Opened(av, container, name, file, size)
     except av.FFmpegError as error:
         # "End of file" is what FFmpeg says of a file that ends before its table of contents.
@@ -256,6 +282,10 @@ def _opened(video: Video, name: str) -> Iterator[_Opened]:
         raise DataError(f"{name}: cannot be read as a video ({reason}); it is damaged, cut off or none") from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from None
+
+
+def _file(video: Video) -> io.BufferedIOBase:
+    return io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb")
 
 
 def _facts(stream: Any) -> Facts:
