@@ -1,31 +1,34 @@
 """Where a data set's raw files are: a folder, an archive, or a prefix in S3, made into one folder that readers read.
 
 ingest and preprocess both ask here, with the same answer. What is fetched or unpacked lies below work/raw/<digest of
-the source>: `objects` (the mirror of the bucket), `unpacked` (a folder an archive) and `root` (all of it as one tree,
-by links). The user's own files are never written to.
+the source>: `objects` (the mirror of the bucket), `unpacked` (a folder a version of an archive) and `trees` (all of it
+as one tree, by links). The user's own files are never written to.
+
+What was unpacked or linked is never changed: another version gets another name. What a process was given it may use for
+as long as it lives: older versions go when no other process uses the source.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
+import shutil
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from moso.datasets.archives import Limits, unpack_once
 from moso.datasets.episode import Rejected
 from moso.datasets.spec import DatasetSpec
-from moso.errors import ConfigError, DataError, StopRequested
+from moso.errors import ConfigError, DataError
+from moso.lock import hold
 from moso.provenance import atomic_folder, digest_json
 from moso.step import StopSignal
 
 SHOWN = 3
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSign
     path = Path(place).expanduser().absolute()
     if path.is_file():
         with _held(work, {"archive": str(path)}, stop) as own:
-            unpack_once(path, own / "unpacked", limits=limits, stop=stop)
-            return Raw(own / "unpacked")
+            folder = _unpacked(path, path.name, own, limits, stop)
+            _use(own, {folder})
+            return Raw(folder)
     if not path.is_dir():
         remedy = "correct source.path in data/specs, or name another place with `-S ingest.raw=…`"
         raise DataError(f"{path}: no such folder or archive of raw files of {spec.name}; {remedy}")
@@ -117,26 +121,36 @@ def _with_archives(raw: Raw, patterns: tuple[str, ...], own: Path, limits: Limit
     for path in _files(root):
         if path not in archives:
             files[path.relative_to(root).as_posix()] = path
+    used: set[Path] = set()
     for archive in sorted(archives):
         place = archive.relative_to(root)
-        folder = own / "unpacked" / hashlib.sha256(place.as_posix().encode()).hexdigest()[:16]
-        folder.parent.mkdir(exist_ok=True)
-        unpack_once(archive, folder, limits=limits, stop=stop)
+        folder = _unpacked(archive, place.as_posix(), own, limits, stop)
+        used.add(folder)
         for path in _files(folder):
             name = (place.parent / path.relative_to(folder)).as_posix()
             if name in files:
                 raise DataError(f"{archive}: {name} is in another archive too, or beside it; remove one of them")
             files[name] = path
-    return _linked(files, own / "root")
+    tree = _linked(files, own)
+    _use(own, {*used, tree})
+    return tree
 
 
-def _linked(files: dict[str, Path], root: Path) -> Path:
-    """A folder of links to `files` (name -> file), made anew only where another set is wanted."""
-    wanted = digest_json({name: str(path) for name, path in files.items()})
-    marker = root.with_name("root.digest")
-    if root.is_dir() and marker.exists() and marker.read_text() == wanted:
+def _unpacked(archive: Path, name: str, own: Path, limits: Limits, stop: StopSignal | None) -> Path:
+    """The folder of this version of an archive, as size and time tell it; unpacked where it is not there."""
+    about = archive.stat()
+    version = {"archive": name, "bytes": about.st_size, "mtime_ns": about.st_mtime_ns}
+    folder = own / "unpacked" / digest_json(version)[:16]
+    folder.parent.mkdir(exist_ok=True)
+    unpack_once(archive, folder, limits=limits, stop=stop)
+    return folder
+
+
+def _linked(files: dict[str, Path], own: Path) -> Path:
+    """The folder of links to `files` (name -> file), made where it is not there."""
+    root = own / "trees" / digest_json({name: str(path) for name, path in files.items()})[:16]
+    if root.is_dir():
         return root
-    marker.unlink(missing_ok=True)
     with atomic_folder(root) as folder:
         for name, path in files.items():
             link = folder / name
@@ -145,8 +159,31 @@ def _linked(files: dict[str, Path], root: Path) -> Path:
                 link.symlink_to(path)
             except (FileExistsError, NotADirectoryError):
                 raise DataError(f"{path}: {name} is a file in one archive and a folder in another") from None
-    marker.write_text(wanted)
     return root
+
+
+def _use(own: Path, wanted: set[Path]) -> None:
+    """Keep what lies in `own` until this process ends; remove all but `wanted` where no process uses any of it.
+
+    Called while `own` is held, so that nothing is removed between being found and being used.
+    """
+    if own in _USED:
+        return
+    file = _USED[own] = (own / "used").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    else:
+        kept = {path.name for path in wanted}
+        for path in (*own.glob("unpacked/*"), *own.glob("trees/*")):
+            if path.name.removesuffix(".unpacked.json") not in kept:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
+_USED: dict[Path, IO[str]] = {}
+"""Sources that this process uses: files it holds a shared lock on. The system lets go of them when the process ends."""
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -160,17 +197,5 @@ def _held(work: Path, source: dict[str, str | None], stop: StopSignal | None) ->
     """The source's own folder below `work`, while no other process writes to it."""
     own = work.absolute() / "raw" / digest_json(source)[:16]
     own.mkdir(parents=True, exist_ok=True)
-    with (own / "lock").open("w") as lock:
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    print(f"{own}: another process is fetching this data; waiting for it", file=sys.stderr)
-                told = True
-                time.sleep(POLL_S)
-            if stop:
-                raise StopRequested("while waiting for another process that fetches the same data")
+    with hold(own, "fetching or unpacking raw files", wait=True, stop=stop):
         yield own
