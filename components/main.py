@@ -25,6 +25,7 @@ from moso.config import build
 from moso.errors import ConfigError, MosoError, StopRequested
 from moso.step import Context, Paths, StopSignal
 from moso.tracking import NullTracker, Tracker
+from moso.workers import available_cores
 
 STOPPED = 143  # what a shell reports for SIGTERM: the caller sees "interrupted", not "failed"
 Run = Callable[[Any, Paths, Paths, Context], None]
@@ -120,20 +121,10 @@ def execute(step: str, run: Run, config: Any, inputs: Paths, outputs: Paths) -> 
 def _workers() -> int:
     text = os.environ.get("MOSO_WORKERS")
     if not text:
-        return cores()
+        return available_cores()
     if not text.isdigit() or int(text) < 1:
         raise ConfigError("MOSO_WORKERS", text, "must be a number of processes, 1 or more", "unset it: one a core")
     return int(text)
-
-
-def cores() -> int:
-    """CPU cores this process may use: its affinity, bounded by the container's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
 
 
 def _settle_torch(device: str) -> None:
@@ -142,7 +133,7 @@ def _settle_torch(device: str) -> None:
     if torch is None:
         return
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(cores())
+        torch.set_num_threads(available_cores())
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         torch.use_deterministic_algorithms(True)
         _keep_freed_memory()

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TypeVar
 
 from moso.errors import MosoError
@@ -22,9 +23,18 @@ R = TypeVar("R")
 IN_FLIGHT = 2  # items handed out for each worker: enough to keep it busy, few enough to stop soon
 
 
-def available_cores() -> int:
-    """The number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where a container (cgroup v2) finds its quota: "max", or microseconds of CPU time, a period of so many."""
+
+
+def available_cores(quota: Path = CPU_QUOTA) -> int:
+    """CPU cores this process may use: its affinity, bounded by the container's quota where there is one; 1 or more."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = quota.read_text().split()
+        return count if share == "max" else max(1, min(count, round(int(share) / int(period))))
+    except (OSError, ValueError):
+        return count
 
 
 def work_through(

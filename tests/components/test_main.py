@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.main import NamedPaths, cores, show
+from components.main import NamedPaths, show
 from moso.errors import ConfigError
 
 PARAMS = "dataset: d\npreset: default\nseed: 7\n"
@@ -111,7 +111,3 @@ def test_figures_and_page_reach_kubeflow(tmp_path: Path) -> None:
     show(str(tmp_path), SimpleNamespace(log_metric=logged.__setitem__), page)
     assert logged == {"prediction.psnr": 21.5, "prediction.ssim": 0.8}
     assert (tmp_path / "page").read_text() == "<p>page</p>"
-
-
-def test_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
