@@ -286,6 +286,16 @@ def test_a_folder_without_trajectories_is_refused_with_what_to_unpack(tmp_path: 
         robonet.sources(tmp_path, spec_of())
 
 
+def test_hidden_files_are_no_data_and_links_to_folders_are_followed(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "raw", tmp_path / "disk"
+    for folder in (root / "__MACOSX" / "hdf5", root / ".trash", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a_traj1.hdf5").write_bytes(b"x")
+    (root / "._a_traj2.hdf5").write_bytes(b"x")
+    (root / "linked").symlink_to(elsewhere)
+    assert [source.name for source in robonet.sources(root, spec_of())] == ["linked/a_traj1.hdf5"]
+
+
 def test_the_shipped_specs_list_decides_on_a_trajectory_for_all_its_cameras() -> None:
     """FitVid's list holds file names; that of a recording is compared without suffix. The list itself is not needed."""
     shipped = DatasetSpec.load(ROOT / "data" / "specs" / "robonet.yaml")

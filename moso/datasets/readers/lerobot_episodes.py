@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from moso.datasets.readers.files import walk
 from moso.datasets.readers.lerobot_info import INFO, Info, load_info
 from moso.errors import DataError
 
@@ -99,7 +100,7 @@ def catalogue(root: Path) -> Catalogue:
     Raises:
         DataError: no LeRobot data set, or one of another version, or not one episode in its metadata.
     """
-    files = [root / INFO, root / EPISODES_V2, *sorted((root / EPISODES_V3).glob("**/*.parquet"))]
+    files = [root / INFO, root / EPISODES_V2, *_meta_files_v3(root)]
     stamp = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file())
     return _catalogue(root, stamp)
 
@@ -156,13 +157,20 @@ def _rows_v2(root: Path) -> tuple[list[tuple[str, int, dict[str, Any]]], list[Pr
     return rows, problems
 
 
+def _meta_files_v3(root: Path) -> list[Path]:
+    folder = root / EPISODES_V3
+    if not folder.is_dir():
+        return []
+    return sorted(folder / below / file for below, files in walk(folder) for file in files if file.endswith(".parquet"))
+
+
 def _rows_v3(root: Path) -> tuple[list[tuple[str, int, dict[str, Any]]], list[Problem]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows: list[tuple[str, int, dict[str, Any]]] = []
     problems = []
-    for path in sorted((root / EPISODES_V3).glob("**/*.parquet")):
+    for path in _meta_files_v3(root):
         file = path.relative_to(root).as_posix()
         try:
             with pq.ParquetFile(path) as parquet:
@@ -171,7 +179,7 @@ def _rows_v3(root: Path) -> tuple[list[tuple[str, int, dict[str, Any]]], list[Pr
                 table = parquet.read(columns=names).select(names)
             rows += [(file, i, row) for i, row in enumerate(table.to_pylist())]
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            problems.append(Problem(file, 0, f"cannot be read as parquet ({_line(error)})"))
+            problems.append(Problem(file, 0, f"cannot be read as parquet ({one_line(error)})"))
     return rows, problems
 
 
@@ -228,5 +236,6 @@ def _whole(row: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """What a library says, without its line ends and at most 200 characters of it."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from moso.datasets.inside import inside
 from moso.errors import DataError
 
 INFO = "meta/info.json"
@@ -150,7 +151,7 @@ def fill(template: str, values: Mapping[str, int | str]) -> str:
     No str.format: a template is data, and "{x:999999999d}" or "{x.__class__}" are not paths.
 
     Raises:
-        DataError: a field that there is no value for, or a path that leaves the root.
+        DataError: a field that there is no value for, or a path that leaves the root or is none.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -162,18 +163,10 @@ def fill(template: str, values: Mapping[str, int | str]) -> str:
     path = _FIELD.sub(value, template)
     if "{" in path or "}" in path:
         raise DataError(f"{INFO}: the path template {template!r} cannot be understood")
-    return inside(path)
-
-
-def inside(path: str) -> str:
-    """The path, if it stays below the root that it is relative to.
-
-    Raises:
-        DataError: it does not.
-    """
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path or "\0" in path:
-        raise DataError(f"the path {path!r} leaves the data set's folder")
-    return path
+    try:
+        return inside(path).as_posix()
+    except DataError as error:
+        raise DataError(f"{INFO}: the path template {template!r} cannot be followed: {error}") from None
 
 
 def _info(data: Any) -> Info:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from moso.datasets.readers.lerobot_episodes import Entry
-from moso.datasets.readers.lerobot_info import Camera, inside
+from moso.datasets.inside import inside
+from moso.datasets.readers.lerobot_episodes import Entry, one_line
+from moso.datasets.readers.lerobot_info import Camera
 from moso.errors import DataError
 from moso.video.packages import need
 from moso.video.pictures import EIGHT_BIT, UNREADABLE
@@ -74,7 +75,7 @@ class DataFile:
         except FileNotFoundError:
             raise DataError("the file is missing") from None
         except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-            raise DataError(f"cannot be read as parquet ({_line(error)})") from None
+            raise DataError(f"cannot be read as parquet ({one_line(error)})") from None
 
     def rows(self, entry: Entry) -> Rows:
         """The rows of an episode.
@@ -137,7 +138,7 @@ def pictures(path: Path, root: Path, camera: Camera, first: int, count: int) -> 
     except FileNotFoundError:
         raise DataError("the file is missing") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise DataError(f"cannot be read as parquet ({_line(error)})") from None
+        raise DataError(f"cannot be read as parquet ({one_line(error)})") from None
 
 
 def _row_groups(parquet: Any, first: int, count: int) -> tuple[list[int], int]:
@@ -170,7 +171,7 @@ def _picture(cell: Any, root: Path, camera: Camera, frame: int) -> UInt8[np.ndar
                 raise DataError(f"{where}: pixels of mode {opened.mode}, expected 8 bits a channel")
             return np.asarray(opened.convert("RGB"))
     except (*UNREADABLE, image.DecompressionBombError, MemoryError) as error:
-        raise DataError(f"{where}: cannot be read as a picture ({_line(error)})") from None
+        raise DataError(f"{where}: cannot be read as a picture ({one_line(error)})") from None
 
 
 def _check_numbering(numbers: np.ndarray) -> None:
@@ -231,7 +232,3 @@ def _flat(table: Any, key: str) -> Any:
             raise DataError(f"column {key} has from {lengths['min']} to {lengths['max']} numbers a row")
         column = column.flatten()
     return column
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

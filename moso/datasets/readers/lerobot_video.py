@@ -143,8 +143,8 @@ def _origin(path: Path) -> float:
     av = need("av", f"reading {path}")
     av.logging.set_level(None)
     try:
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+        with path.open("rb") as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
             (stream, *_) = container.streams.video
             return float((stream.start_time or 0) * stream.time_base)
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, OSError, ValueError):
         return 0.0

@@ -36,6 +36,7 @@ import numpy as np
 
 from moso.config import check_choices
 from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.readers.files import walk
 from moso.errors import ConfigError, DataError
 from moso.video.packages import MissingPackage, need
 from moso.video.streaming import stream as stream_video
@@ -83,7 +84,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     Raises:
         DataError: there is none.
     """
-    found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.hdf5"))
+    found = sorted((below / file).as_posix() for below, files in walk(root) for file in files if file.endswith(".hdf5"))
     if not found:
         raise DataError(f"{root}: no .hdf5 below it; unpack robonet_v3.tar.gz there ({spec.homepage or 'RoboNet'})")
     return [Source(name) for name in found]
