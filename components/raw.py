@@ -67,12 +67,15 @@ def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSign
     limits = Limits(bytes=int(source.limit_gigabytes * 10**9))
 
     if place.startswith("s3://"):
-        with _held(work, {"url": place, "endpoint": source.endpoint}, stop) as own:
-            objects = _mirror(place, own / "objects", source.endpoint, stop)
+        from moso.adapters.s3_mirror import mirror_folder
+
+        folder = mirror_folder(work.absolute(), place, source.endpoint)
+        with _held(folder.parent, stop) as own:
+            objects = _mirror(place, folder, source.endpoint, stop)
             return replace(objects, root=_with_archives(objects, source.archives, own, limits, stop))
     path = Path(place).expanduser().absolute()
     if path.is_file():
-        with _held(work, {"archive": str(path)}, stop) as own:
+        with _held(_own(work, {"archive": str(path)}), stop) as own:
             folder = _unpacked(path, path.name, own, limits, stop)
             _use(own, {folder})
             return Raw(folder)
@@ -81,7 +84,7 @@ def raw_root(spec: DatasetSpec, override: str | None, work: Path, stop: StopSign
         raise DataError(f"{path}: no such folder or archive of raw files of {spec.name}; {remedy}")
     if not source.archives:
         return Raw(path)
-    with _held(work, {"folder": str(path)}, stop) as own:
+    with _held(_own(work, {"folder": str(path)}), stop) as own:
         return Raw(_with_archives(Raw(path), source.archives, own, limits, stop))
 
 
@@ -192,10 +195,14 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names))
 
 
+def _own(work: Path, source: dict[str, str]) -> Path:
+    """The source's own folder below `work`; a bucket's is that of moso.adapters.s3_mirror.mirror_folder."""
+    return work.absolute() / "raw" / digest_json(source)[:16]
+
+
 @contextlib.contextmanager
-def _held(work: Path, source: dict[str, str | None], stop: StopSignal | None) -> Iterator[Path]:
-    """The source's own folder below `work`, while no other process writes to it."""
-    own = work.absolute() / "raw" / digest_json(source)[:16]
+def _held(own: Path, stop: StopSignal | None) -> Iterator[Path]:
+    """`own`, made where it is missing, while no other process writes to it."""
     own.mkdir(parents=True, exist_ok=True)
     with hold(own, "fetching or unpacking raw files", wait=True, stop=stop):
         yield own

@@ -10,20 +10,30 @@ from pathlib import Path, PurePosixPath
 
 from moso.adapters.s3 import S3Object
 
+Entry = dict[str, object]
+"""Of an object that has arrived: path, key, bytes, etag, mtime_ns of its file, and what it was checked by."""
+
+
+def entries_of(path: Path) -> dict[str, Entry]:
+    """Path in the folder -> its entry, of a journal that nobody need hold; {} where there is none."""
+    entries: dict[str, Entry] = {}
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line of a killed process may be half
+            entry = json.loads(line)
+            entries[entry["path"]] = entry
+    return entries
+
 
 class Journal:
     """What has arrived, a JSON line an object; appended to as objects arrive, so that a kill costs none of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: dict[str, dict[str, object]] = {}
+        self.entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Journal:
-        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else ():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line of a killed process may be half
-                entry = json.loads(line)
-                self.entries[entry["path"]] = entry
+        self.entries = entries_of(self.path)
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         temporary.write_text("".join(f"{json.dumps(entry)}\n" for entry in self.entries.values()))
         os.replace(temporary, self.path)

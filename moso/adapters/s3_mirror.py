@@ -24,6 +24,7 @@ from moso.datasets.episode import Rejected
 from moso.datasets.inside import folded, inside
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.progress import Progress
+from moso.provenance import digest_json
 from moso.step import StopSignal
 
 GAIN = 1 << 20
@@ -53,6 +54,16 @@ class Mirrored:
     bytes: int
     gone: tuple[str, ...]
     rejected: tuple[Rejected, ...]
+
+
+def mirror_folder(work: Path, url: str, endpoint: str | None) -> Path:
+    """Where the steps keep the mirror of a prefix below the folder `work` that they share."""
+    return work / "raw" / digest_json({"url": url, "endpoint": endpoint})[:16] / "objects"
+
+
+def journal_of(folder: Path) -> Path:
+    """The journal of a mirror: what has arrived (moso.adapters.s3_journal)."""
+    return folder.with_name(f"{folder.name}.s3") / "objects.jsonl"
 
 
 def mirror(
@@ -88,7 +99,8 @@ def mirror(
     address = S3Address.parse(url)
     bucket = Bucket(address, endpoint=endpoint, patience=patience, connections=workers)
     folder.mkdir(parents=True, exist_ok=True)
-    state = folder.with_name(f"{folder.name}.s3")
+    journal_path = journal_of(folder)
+    state = journal_path.parent
     (state / "partial").mkdir(parents=True, exist_ok=True)
 
     items: list[S3Object] = []
@@ -97,7 +109,7 @@ def mirror(
         if stop:
             raise StopRequested(f"while listing {address}")
     places, refused = plan(address, items, folds_case(state))
-    with Journal(state / "objects.jsonl") as journal:
+    with Journal(journal_path) as journal:
         todo = [item for item in items if item.key in places and not journal.has(places[item.key], item, folder)]
         fetching = _Fetching(bucket, folder, state / "partial", journal, places, patience, stop)
         fetching.run(todo, workers)

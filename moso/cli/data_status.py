@@ -20,14 +20,20 @@ SHOWN = 10
 TAKE_UP = "dvc repro --force --single-item ingest && dvc repro"
 State = tuple[int, int]
 """Bytes and time of change in ns of a file; -1: not known, or not there."""
+REPLACED = -2
+"""In place of the time: the bucket holds another object than the one that was fetched."""
+PARAMS = Path("params.yaml")
 
 
 def status_of(spec: DatasetSpec) -> Iterator[str]:
     """Lines that tell what is new, changed and gone, and the command that takes it up.
 
     Raises:
-        DataError: the data set was never ingested, or its raw files are not where the spec says.
+        DataError: the data set was never ingested, or its raw files are not where spec and `ingest.raw` say.
     """
+    params = load_yaml(PARAMS) if PARAMS.is_file() else None
+    override = (params or {}).get("ingest") or {}
+    place = override.get("raw") if params and params.get("dataset") == spec.name else None
     if spec.source.kind == "simulate":
         yield f"{spec.name} is simulated: ingest writes what is missing by itself"
         return
@@ -35,7 +41,7 @@ def status_of(spec: DatasetSpec) -> Iterator[str]:
     if then is None:
         yield f"{spec.name} was not ingested yet; `dvc exp run -S dataset={spec.name}` reads it"
         return
-    now = present(spec, then)
+    now = present(spec, then, place)
     new = sorted(set(now) - set(then))
     gone = sorted(name for name in then if then[name][0] >= 0 and now.get(name, (-1, -1))[0] < 0)
     changed = sorted(n for n in now if n in then and n not in gone and _differs(then[n], now[n]))
@@ -48,17 +54,15 @@ def status_of(spec: DatasetSpec) -> Iterator[str]:
         return
     if gone:
         yield "a manifest only grows: restore what is gone, or start anew with `ingest: {extend: false}` in params.yaml"
-    params = Path("params.yaml")
-    if params.is_file() and load_yaml(params).get("dataset") != spec.name:
+    if params is not None and params.get("dataset") != spec.name:
         yield f"params.yaml runs another data set: set `dataset: {spec.name}` there first"
     yield f"to take it up: {TAKE_UP}"
 
 
 def earlier(spec: DatasetSpec) -> dict[str, State] | None:
     """The files as the last ingest saw them: from its work folder, which knows times, else from its output."""
-    work = Path(os.environ.get("MOSO_WORK", ".work")) / "ingest"
     output = DATA / spec.name / "episodes"
-    for folder in (state_folder(work, spec), output):
+    for folder in (state_folder(_work() / "ingest", spec), output):
         path = folder / "sources.parquet"
         if path.is_file():
             rows = pq.read_table(path, columns=["file", "bytes", "mtime_ns"]).to_pylist()
@@ -66,37 +70,61 @@ def earlier(spec: DatasetSpec) -> dict[str, State] | None:
     return None
 
 
-def present(spec: DatasetSpec, then: Mapping[str, State]) -> dict[str, State]:
-    """The files as they are now; of an S3 prefix by its listing (no times), of anything else through the reader.
+def present(spec: DatasetSpec, then: Mapping[str, State], override: str | None = None) -> dict[str, State]:
+    """The files as they are now; of an S3 prefix by its listing, of anything else through the reader.
+
+    Args:
+        spec: the data set.
+        then: the files as the last ingest saw them.
+        override: another place than the spec's (`ingest.raw`).
 
     Raises:
         DataError: they cannot be found.
     """
-    if spec.source.kind == "s3" and not spec.source.archives:
-        return _listed(spec, then)
-    path = raw_path(spec)
-    if spec.source.kind != "folder" or spec.source.archives:
+    url = override or spec.source.url or ""
+    if url.startswith("s3://") and not spec.source.archives:
+        return _listed(url, spec.source.endpoint, then)
+    path = Path(override).expanduser() if override else raw_path(spec)
+    if url.startswith("s3://") or path.is_file() or spec.source.archives:
         raise DataError(
             f"{spec.name}: raw files inside archives are looked at by ingest alone, which reads only what changed: "
             f"{TAKE_UP}"
         )
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder; data/specs/{spec.name}.yaml says that the raw files are there")
+        where = f"{PARAMS} (ingest.raw)" if override else f"data/specs/{spec.name}.yaml"
+        raise DataError(f"{path}: no such folder; {where} says that the raw files are there")
     files = fingerprint(path, reader(spec.format).sources(path, spec))
     return {str(f): (int(b), int(t)) for f, b, t in files[["file", "bytes", "mtime_ns"]].itertuples(index=False)}
 
 
-def _listed(spec: DatasetSpec, then: Mapping[str, State]) -> dict[str, State]:
-    """Objects below the prefix of the kinds (suffixes) that the last ingest read."""
-    from moso.adapters.s3 import Bucket, S3Address
+def _listed(url: str, endpoint: str | None, then: Mapping[str, State]) -> dict[str, State]:
+    """Objects below the prefix of the kinds (suffixes) that the last ingest read.
 
-    address = S3Address.parse(spec.source.url or "")
+    Their times are those of the mirror's files, where one lies here and has this very object (ETag).
+    """
+    from moso.adapters.s3 import Bucket, S3Address
+    from moso.adapters.s3_journal import entries_of
+    from moso.adapters.s3_mirror import journal_of, mirror_folder
+
+    address = S3Address.parse(url)
+    mirrored = entries_of(journal_of(mirror_folder(_work().absolute(), url, endpoint)))
     kinds = {Path(name).suffix for name in then}
     start = len(address.prefix) + 1 if address.prefix else 0
-    objects = ((item.key[start:], item.bytes) for item in Bucket(address, endpoint=spec.source.endpoint).objects())
-    return {name: (size, -1) for name, size in objects if name in then or Path(name).suffix in kinds}
+    found: dict[str, State] = {}
+    for item in Bucket(address, endpoint=endpoint).objects():
+        name = item.key[start:]
+        if name not in then and Path(name).suffix not in kinds:
+            continue
+        entry = mirrored.get(name)
+        time = -1 if entry is None else entry["mtime_ns"] if entry.get("etag") == item.etag else REPLACED
+        found[name] = (item.bytes, int(str(time)))
+    return found
+
+
+def _work() -> Path:
+    return Path(os.environ.get("MOSO_WORK", ".work"))
 
 
 def _differs(then: State, now: State) -> bool:
     known = -1 not in (then[1], now[1])
-    return then[0] != now[0] or (known and then[1] != now[1])
+    return then[0] != now[0] or now[1] == REPLACED or (known and then[1] != now[1])

@@ -211,6 +211,23 @@ def test_status_notices_a_change_of_time_alone_only_where_times_are_known(projec
     assert "all as at the last ingest" in moso_data("status", "arm").out
 
 
+def test_status_looks_where_the_setting_ingest_raw_of_this_data_set_says(project: Path, tmp_path: Path) -> None:
+    init()
+    ingest(tmp_path / "work")
+    shutil.copytree(project / "recordings", project / "elsewhere")
+    write_episode(project / "elsewhere", 50)
+    params = project / "params.yaml"
+    params.write_text("dataset: arm\npreset: default\ningest: {raw: elsewhere}\n")
+    out = moso_data("status", "arm").out
+    assert "new      1 file: episodes/seed_000050.npz" in out
+    params.write_text("dataset: arm\npreset: default\ningest: {raw: nowhere}\n")
+    assert "params.yaml (ingest.raw) says" in str(moso_data("status", "arm").error)
+    params.write_text("dataset: kth\npreset: default\ningest: {raw: nowhere}\n")  # another data set's setting
+    assert "all as at the last ingest" in moso_data("status", "arm").out
+    params.write_text("dataset: arm\npreset: default\ningest:\n")
+    assert "all as at the last ingest" in moso_data("status", "arm").out
+
+
 def test_the_quarantine_is_a_table(project: Path, tmp_path: Path) -> None:
     init()
     assert "`dvc repro ingest` writes it" in str(moso_data("quarantine", "arm").error)
@@ -301,7 +318,7 @@ def test_init_looks_into_an_archive_as_ingest_will(project: Path, tmp_path: Path
     assert "12 episodes in 13 sources" in done.out
     spec = DatasetSpec.load(project / "data" / "specs" / "arm.yaml")
     assert (spec.source.kind, spec.source.path) == ("archive", "arm.zip")
-    (unpacked,) = (tmp_path / "work" / "raw").glob("*/unpacked")
+    (unpacked,) = [path for path in (tmp_path / "work" / "raw").glob("*/unpacked/*") if path.is_dir()]
     changed = (unpacked / "episodes" / "seed_000000.npz").stat().st_ctime_ns
     ingest(tmp_path / "work")  # nothing is unpacked twice
     assert (unpacked / "episodes" / "seed_000000.npz").stat().st_ctime_ns == changed
@@ -355,3 +372,11 @@ def test_a_prefix_in_s3_is_initialised_ingested_and_its_new_objects_are_seen(
     out = moso_data("status", "arm").out.splitlines()
     assert out[0].split() == ["new", "1", "file:", "episodes/seed_000008.npz"]
     assert out[1].split() == ["gone", "1", "file:", "episodes/seed_000001.npz"]
+    client.delete_object(Bucket="lab-data", Key="arm/episodes/seed_000008.npz")
+    put(1)
+    assert "8 raw files, all as at the last ingest" in moso_data("status", "arm").out  # the same content, a later time
+    data = bytearray(Path("recordings/episodes/seed_000002.npz").read_bytes())
+    data[-1] ^= 1
+    client.put_object(Bucket="lab-data", Key="arm/episodes/seed_000002.npz", Body=bytes(data))  # of the same size
+    out = moso_data("status", "arm").out.splitlines()
+    assert out[0].split() == ["changed", "1", "file:", "episodes/seed_000002.npz"]
