@@ -105,6 +105,21 @@ def test_every_range_is_its_frames_first_and_last_included(tmp_path, spec):
     assert list(only) == ["person01_boxing_d1/0005-0009"]
 
 
+def test_the_ranges_of_a_file_are_read_in_one_pass(tmp_path, spec):
+    """The file is opened once: it may be gone when the second range is read."""
+    boxing = avi(tmp_path, "person01_boxing_d1", 30)
+    sequences(tmp_path, "person01_boxing_d1\t\tframes\t1-9, 12-20, 21-30")
+    (source,) = kth.sources(tmp_path, spec)
+    records = kth.read(tmp_path, source, spec)
+    np.testing.assert_array_equal(next(records).load(), boxing[:9])
+    (tmp_path / source.name).unlink()
+    np.testing.assert_array_equal(next(records).load(), boxing[11:20])
+    last = next(records)
+    np.testing.assert_array_equal(last.load(), boxing[20:])
+    with pytest.raises(DataError, match="No such file"):
+        last.load()  # a second time: anew
+
+
 def test_the_published_codec_is_read_in_order_and_grey(tmp_path, spec):
     expected = avi(tmp_path, "person02_running_d2", 30, codec="mpeg4", qmin="1", qmax="2")
     sequences(tmp_path, "person02_running_d2\t\tframes\t1-30")

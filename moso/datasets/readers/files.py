@@ -19,7 +19,7 @@ from moso.video import probe, stream
 from moso.video.pictures import natural, read_image
 
 SPLITS_CSV = "splits.csv"
-CHUNK_IMAGES = 8
+CHUNK_FRAMES = 8
 
 
 def walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
@@ -69,14 +69,16 @@ def without(path: Path, error: DataError) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def video_chunks(path: Path, first: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
-    """Frames [first, first + count) of a video: uint8 (n, H, W, 3).
+def video_chunks(
+    path: Path, first: int = 0, count: int | None = None, chunk: int = CHUNK_FRAMES
+) -> Iterator[np.ndarray]:
+    """Frames [first, first + count) of a video: uint8 (n, H, W, 3), n at most `chunk`.
 
     Raises:
         DataError: damage; its message does not repeat the path.
     """
     try:
-        yield from stream(path, first=first, count=count)
+        yield from stream(path, first=first, count=count, chunk=chunk)
     except DataError as error:
         raise DataError(without(path, error)) from None
 
@@ -97,7 +99,7 @@ def image_chunks(root: Path, names: Collection[str]) -> Iterator[np.ndarray]:
             found, expected = (f"{s[0]} x {s[1]}" for s in (frame.shape, size))
             raise DataError(f"{name}: {found} pixels, {first} has {expected}")
         held.append(frame)
-        if len(held) == CHUNK_IMAGES:
+        if len(held) == CHUNK_FRAMES:
             yield np.stack(held)
             held.clear()
     if held:

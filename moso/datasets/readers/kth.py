@@ -26,6 +26,7 @@ from moso.config import check_choices
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.lists import folder, read_list
 from moso.datasets.readers.files import fps_of, video_chunks, walk, without
+from moso.datasets.readers.one_pass import OnePass
 from moso.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
 def read(
     root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
 ) -> Iterator[Episode | Rejected]:
-    """The ranges of one AVI, or why it, or one of them, cannot be had."""
+    """The ranges of one AVI, or why it, or one of them, cannot be had.
+
+    Read in order, as ingest does, the file is decoded once for all of its ranges.
+    """
     path = root / source.name
     match = FILE.fullmatch(path.name)
     assert match is not None  # `sources` takes no other
@@ -115,15 +119,18 @@ def read(
     if ranges is None:
         yield Episode(name, source.name, fps, functools.partial(_chunks, path), name)
         return
-    for first, last in ranges:
-        episode_id = f"{name}/{first:04d}-{last:04d}"
-        if wanted is not None and episode_id not in wanted:
-            continue
-        if not 1 <= first <= last:
-            yield Rejected(source.name, 0, f"{episode_id}: no range of frames, which begin with 1")
-            continue
-        chunks = functools.partial(_chunks, path, first, last)
-        yield Episode(episode_id, source.name, fps, chunks, name, offset=first)
+    asked = [pair for pair in ranges if wanted is None or _id(name, pair) in wanted]
+    one_pass = OnePass(functools.partial(video_chunks, path, chunk=1), max((last for _, last in asked), default=0))
+    try:
+        for first, last in asked:
+            episode_id = _id(name, (first, last))
+            if not 1 <= first <= last:
+                yield Rejected(source.name, 0, f"{episode_id}: no range of frames, which begin with 1")
+                continue
+            chunks = functools.partial(_range_chunks, one_pass, first, last)
+            yield Episode(episode_id, source.name, fps, chunks, name, offset=first)
+    finally:
+        one_pass.close()
 
 
 def grey(frames: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "n H W 3"]:
@@ -132,14 +139,23 @@ def grey(frames: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "n H W 3"]:
     return np.repeat(luma[..., None], 3, axis=-1)
 
 
-def _chunks(path: Path, first: int = 1, last: int | None = None) -> Iterator[np.ndarray]:
+def _chunks(path: Path) -> Iterator[np.ndarray]:
+    for chunk in video_chunks(path):
+        yield grey(chunk)
+
+
+def _range_chunks(one_pass: OnePass, first: int, last: int) -> Iterator[np.ndarray]:
     count = 0
-    for chunk in video_chunks(path, first - 1, None if last is None else last - first + 1):
+    for chunk in one_pass.chunks(first - 1, last - first + 1):
         count += len(chunk)
         yield grey(chunk)
-    if last is not None and count != last - first + 1:
+    if count != last - first + 1:
         end = f"it ends with frame {first - 1 + count}" if count else f"it ends before frame {first}"
         raise DataError(f"frames {first} to {last} are not all in the file: {end}")
+
+
+def _id(name: str, frames: tuple[int, int]) -> str:
+    return f"{name}/{frames[0]:04d}-{frames[1]:04d}"
 
 
 def _ranges(root: Path, source: Source, spec: DatasetSpec, name: str) -> tuple[tuple[int, int], ...] | None:
