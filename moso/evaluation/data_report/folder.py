@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from moso.datasets.episode import SPLITS
 from moso.errors import FormatError
 from moso.frames.cache import FrameCache
 
 FILES = ("data.json", "statistics.json", "manifest.parquet", "quarantine.parquet")
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
