@@ -18,7 +18,8 @@ import pytest
 
 from moso.adapters.s3 import BLOCK, Patience, S3Address
 from moso.adapters.s3_errors import S3Error
-from moso.adapters.s3_mirror import folds_case, mirror, plan
+from moso.adapters.s3_keys import folds_case, plan
+from moso.adapters.s3_mirror import mirror
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.step import StopSignal
 
