@@ -32,8 +32,8 @@ def status_of(spec: DatasetSpec) -> Iterator[str]:
         DataError: the data set was never ingested, or its raw files are not where spec and `ingest.raw` say.
     """
     params = load_yaml(PARAMS) if PARAMS.is_file() else None
-    override = (params or {}).get("ingest") or {}
-    place = override.get("raw") if params and params.get("dataset") == spec.name else None
+    settings = (params or {}).get("ingest") or {}
+    place = settings.get("raw") if params and params.get("dataset") == spec.name else None
     if spec.source.kind == "simulate":
         yield f"{spec.name} is simulated: ingest writes what is missing by itself"
         return
