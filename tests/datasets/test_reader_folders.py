@@ -224,3 +224,35 @@ def test_a_link_that_leads_round_in_a_circle_is_followed_once(tmp_path, of_image
     clip(tmp_path, "a", 3)
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     assert [s.name for s in images.sources(tmp_path, of_images)] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["../secret.avi", "/etc/secret.avi", "a/../../secret.avi", "C:\\secret.avi", ""])
+def test_a_name_in_splits_csv_that_leads_out_of_the_root_is_refused_with_its_line(tmp_path, of_videos, name):
+    root = tmp_path / "raw"
+    fmt.video(root / "a.avi", fmt.coloured(4), codec="huffyuv")
+    fmt.video(tmp_path / "secret.avi", fmt.coloured(4), codec="huffyuv")
+    (root / "splits.csv").write_text(f'path,split\na.avi,train\n"{name}",test\n')
+    recorded = replace(of_videos, splits=SplitSpec("recorded"))
+    with pytest.raises(DataError, match=r"splits\.csv, line 3: .* expected a path below the root"):
+        videos.sources(root, recorded)
+
+
+def test_a_further_line_of_splits_csv_changes_what_is_decisive_and_no_recording(tmp_path, of_videos, of_images):
+    for reader, spec, names in ((videos, of_videos, ("a.avi", "b.avi")), (images, of_images, ("a", "b"))):
+        root = tmp_path / spec.format
+        for name in names:
+            if reader is videos:
+                fmt.video(root / name, fmt.coloured(4), codec="huffyuv")
+            else:
+                clip(root, name, 4)
+        assert reader.decisive(root, spec) == {"splits.csv": None}
+        recorded = replace(spec, splits=SplitSpec("recorded"))
+        told = []
+        for lines in ([f"{names[0]},train"], [f"{names[0]},train", f"{names[1]},test"]):
+            (root / "splits.csv").write_text("\n".join(["path,split", *lines]) + "\n")
+            told.append(reader.decisive(root, recorded))
+        content = (root / "splits.csv").read_bytes()
+        assert told[1] == {"splits.csv": hashlib.sha256(content).hexdigest()} != told[0]
+        assert [source.files[0].split("/")[0] for source in reader.sources(root, recorded)] == list(names)
+        assert not any("splits.csv" in source.files for source in reader.sources(root, recorded))
+        assert [record.split for record in records(reader, root, recorded)] == ["train", "test"]

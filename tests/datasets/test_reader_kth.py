@@ -239,3 +239,16 @@ def test_the_published_lists_of_mcnet_are_read_whole(tmp_path, spec, monkeypatch
     listed = Counter(line.split()[0] for item in spec.lists for line in read_list(item) or ())
     assert Counter(name.split("/")[0] for name in found) == {name: listed[name] for name in names}
     assert found[0] == "person01_boxing_d1/0001-0095"
+
+
+def test_the_list_of_ranges_is_decisive_and_no_file_of_a_recording(tmp_path, spec):
+    avi(tmp_path, "person01_boxing_d1")
+    sequences(tmp_path, "person01_boxing_d1\t\tframes\t1-4, 5-9")
+    (source,) = kth.sources(tmp_path, spec)
+    assert source.files == (source.name,)
+    content = (tmp_path / "00sequences.txt").read_bytes()
+    assert kth.decisive(tmp_path, spec) == {"00sequences.txt": hashlib.sha256(content).hexdigest()}
+    sequences(tmp_path, "person01_boxing_d1\t\tframes\t1-4, 5-9, 10-12")
+    assert kth.decisive(tmp_path, spec) != {"00sequences.txt": hashlib.sha256(content).hexdigest()}
+    assert len(list(kth.read(tmp_path, source, spec))) == 3
+    assert kth.decisive(tmp_path, replace(spec, options={"ranges": "whole"})) == {}

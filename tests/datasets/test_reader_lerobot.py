@@ -599,3 +599,13 @@ def test_a_broken_line_of_v2_metadata_is_reported(tmp_path: Path) -> None:
     ]
     assert "line 2 cannot be read" in rejected[0].reason
     assert "episode 3 is listed twice" in rejected[1].reason
+
+
+def test_what_info_json_says_for_all_episodes_is_decisive(tmp_path: Path) -> None:
+    recorded = fmt.write(tmp_path, "v3.0", **FOUR)
+    recorded.info(exclude_episodes=[2, 0], splits={"train": "0:3", "test": "3:4"})
+    assert lerobot.decisive(tmp_path, spec_of()) == {"exclude_episodes": [0, 2], "fps": 10.0}
+    told = lerobot.decisive(tmp_path, spec_of(splits=SplitSpec("recorded")))
+    assert told == {"exclude_episodes": [0, 2], "fps": 10.0, "splits": {"test": [3, 4], "train": [0, 3]}}
+    recorded.info(total_episodes=5)  # a further one changes none of it
+    assert lerobot.decisive(tmp_path, spec_of(splits=SplitSpec("recorded"))) == told

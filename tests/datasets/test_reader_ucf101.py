@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -120,3 +121,23 @@ def test_a_folder_that_is_no_ucf101_says_what_is_missing(tmp_path, spec):
         ucf101.sources(tmp_path / "raw", spec)
     with pytest.raises(ConfigError, match="1, 2 or 3"):
         replace(spec, options={"list": 4})
+
+
+def test_a_list_is_decisive_and_no_file_of_a_clip(tmp_path, spec):
+    root = tmp_path / "raw"
+    clip(root, "Archery", 8, 1)
+    lists(tmp_path / "ucfTrainTestlist", ["Archery/v_Archery_g08_c01.avi"], [])
+    (source,) = ucf101.sources(root, spec)
+    assert source.files == (source.name,)
+    before = ucf101.decisive(root, spec)
+    assert before["testlist01.txt"] == hashlib.sha256(b"").hexdigest()
+    lists(tmp_path / "ucfTrainTestlist", [], ["Archery/v_Archery_g08_c01.avi"])
+    assert ucf101.decisive(root, spec).keys() == before.keys()
+    assert not set(ucf101.decisive(root, spec).values()) & {before["trainlist01.txt"]}
+    (episode,) = ucf101.read(root, source, spec)
+    assert episode.split == "test"
+    # Lists that come to lie below the root are those that count, for the next who asks.
+    lists(root, ["Archery/v_Archery_g08_c01.avi"], [])
+    assert ucf101.decisive(root, spec) == before
+    (episode,) = ucf101.read(root, source, spec)
+    assert episode.split == "train"

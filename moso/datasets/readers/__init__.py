@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Reader(Protocol):
-    """What a reader module offers."""
+    """What a reader module offers.
+
+    It may offer `decisive(root, spec) -> dict` too: plain data on what small files of the data set (lists, splits.csv)
+    say on ids and splits. These files are then among no Source's files, for a further line of theirs would have all
+    recordings read again; where the answer changes, `read` is asked again and no stream is opened: making an Episode
+    decodes nothing.
+    """
 
     Options: Any
     """A frozen dataclass: what a spec's `options` may say."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 import csv
 import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from moso.datasets.episode import SPLITS
+from moso.datasets.inside import inside
 from moso.errors import DataError
+from moso.provenance import digest_file
 from moso.video import probe, stream
 from moso.video.pictures import natural, read_image
 
@@ -41,6 +43,24 @@ def walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted((f for f in folders if _shown(f)), key=_order)
         yield PurePosixPath(Path(folder).relative_to(root).as_posix()), sorted(filter(_shown, files), key=_order)
+
+
+@functools.lru_cache(maxsize=8)  # thousands of sources ask for the same lists
+def first_named(root: Path, names: tuple[str, ...]) -> Mapping[str, str]:
+    """name -> the first file of that name below `root`, relative to it; names that are nowhere are left out.
+
+    `first_named.cache_clear()` where files may have come or gone.
+    """
+    found: dict[str, str] = {}
+    for below, files in walk(root):
+        for name in set(names) & set(files):
+            found.setdefault(name, (below / name).as_posix())
+    return found
+
+
+def digest_or_none(path: Path) -> str | None:
+    """Hexadecimal sha256 of a file's content; None where there is no such file."""
+    return digest_file(path) if path.is_file() else None
 
 
 def fps_of(path: Path, otherwise: float) -> float:
@@ -110,7 +130,7 @@ def splits_csv(root: Path) -> dict[str, str] | None:
     """<root>/splits.csv, columns path and split, as path -> split; None where there is no such file.
 
     Raises:
-        DataError: other columns, an unknown split, or a path twice; the line is named.
+        DataError: other columns, an unknown split, a path twice or one that leads out of the root; the line is named.
     """
     path = root / SPLITS_CSV
     if not path.is_file():
@@ -145,6 +165,10 @@ def _splits_csv(path: Path, size: int, mtime_ns: int) -> dict[str, str]:
             for row in rows:
                 name, split = ((row[column] or "").strip() for column in ("path", "split"))
                 name = PurePosixPath(name.replace("\\", "/")).as_posix()
+                try:
+                    inside(name)
+                except DataError as error:
+                    raise DataError(f"{path}, line {rows.line_num}: {error}, expected a path below the root") from None
                 if split not in SPLITS:
                     raise DataError(f"{path}, line {rows.line_num}: split {split!r}, expected {', '.join(SPLITS)}")
                 if name in found:

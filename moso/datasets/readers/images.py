@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.readers.files import SPLITS_CSV, image_chunks, refuse_unused_splits, splits_csv, walk
+from moso.datasets.readers.files import SPLITS_CSV, digest_or_none, image_chunks, refuse_unused_splits, splits_csv, walk
 from moso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -63,10 +63,14 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     if "." in found:
         raise DataError(f"{root}: images lie in the root itself, {found['.'][0]} is one; give each clip a folder in it")
     refuse_unused_splits(root, spec.splits.rule)
-    listed = splits_csv(root)
-    for name in listed or ():
+    for name in splits_csv(root) or ():
         found.setdefault(name, (name,))
-    return [Source(name, (*files, SPLITS_CSV) if listed is not None else files) for name, files in found.items()]
+    return [Source(name, files) for name, files in found.items()]
+
+
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """What says which clip is for what, besides the clips' own files."""
+    return {SPLITS_CSV: digest_or_none(root / SPLITS_CSV)}
 
 
 def read(
@@ -77,8 +81,8 @@ def read(
         return
     try:
         split = (splits_csv(root) or {}).get(source.name)
-        files = [file for file in source.files if file != SPLITS_CSV]
-        if not (root / source.name).is_dir() or files == [source.name]:
+        files = source.files
+        if not (root / source.name).is_dir() or files == (source.name,):
             raise DataError("no such folder with images")
         _check_numbers(files, _options(spec).step)
         chunks = functools.partial(image_chunks, root, files)

@@ -17,17 +17,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from moso.config import check_choices
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.lists import folder, read_list
-from moso.datasets.readers.files import fps_of, video_chunks, walk, without
+from moso.datasets.lists import folder, place_of, read_list
+from moso.datasets.readers.files import digest_or_none, first_named, fps_of, video_chunks, walk, without
 from moso.datasets.readers.one_pass import OnePass
 from moso.errors import DataError
+from moso.provenance import digest_file
 
 if TYPE_CHECKING:
     from moso.datasets.spec import DatasetSpec, ListSpec
@@ -66,13 +67,8 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         DataError: no AVI of that name, or the ranges' list cannot be had.
     """
     found: dict[str, str] = {}
-    listing = None
     for below, files in walk(root):
-        for file in files:
-            if match := FILE.fullmatch(file):
-                found[(below / file).as_posix()] = match[1]
-            elif file == SEQUENCES and listing is None:
-                listing = (below / file).as_posix()
+        found |= {(below / file).as_posix(): match[1] for file in files if (match := FILE.fullmatch(file))}
     if not found:
         raise DataError(
             f"{root}: no person<PP>_<action>_d<D>_uncomp.avi below it; unpack boxing.zip, walking.zip … there "
@@ -83,6 +79,8 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         _published(spec)
     if ranges != "sequences":
         return [Source(file) for file, _ in _by_name(found)]
+    first_named.cache_clear()
+    listing = _listing(root)
     if listing is None:
         raise DataError(
             f"{root}: {SEQUENCES} is not below it; it lies beside the archives at {spec.homepage}. Without it, "
@@ -90,11 +88,23 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         )
     actions = {name.split("_")[1] for name in found.values()}
     folder_of = {name.split("_")[1]: PurePosixPath(file).parent for file, name in found.items()}
-    for name in _sequences(root / listing).keys() - set(found.values()) - {NEVER_PUBLISHED}:
+    for name in _sequences(listing).keys() - set(found.values()) - {NEVER_PUBLISHED}:
         action = name.split("_")[1]
         if action in actions:
             found[(folder_of[action] / f"{name}_uncomp.avi").as_posix()] = name
-    return [Source(file, (file, listing)) for file, _ in _by_name(found)]
+    return [Source(file) for file, _ in _by_name(found)]
+
+
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """The lists of ranges, which say what episodes there are."""
+    ranges = _options(spec).ranges
+    if ranges == "whole":
+        return {}
+    if ranges == "mcnet":
+        return {item.file: digest_or_none(place_of(item)) for item in spec.lists}
+    first_named.cache_clear()
+    listing = _listing(root)
+    return {SEQUENCES: listing and digest_file(listing)}
 
 
 def read(
@@ -110,7 +120,7 @@ def read(
     name = match[1]
     ranges: tuple[tuple[int, int], ...] | None = None
     try:
-        ranges = _ranges(root, source, spec, name)
+        ranges = _ranges(root, spec, name)
         fps = fps_of(path, spec.fps)
     except DataError as error:
         for first, _ in ranges or ((0, 0),):  # a row a record that is lost, so that the share of bad ones is right
@@ -158,19 +168,27 @@ def _id(name: str, frames: tuple[int, int]) -> str:
     return f"{name}/{frames[0]:04d}-{frames[1]:04d}"
 
 
-def _ranges(root: Path, source: Source, spec: DatasetSpec, name: str) -> tuple[tuple[int, int], ...] | None:
+def _ranges(root: Path, spec: DatasetSpec, name: str) -> tuple[tuple[int, int], ...] | None:
     """The ranges of a file, () where the published lists leave it out; None for the whole file."""
     ranges = _options(spec).ranges
     if ranges == "whole":
         return None
     if ranges == "mcnet":
         return _published(spec).get(name, ())
-    found = _sequences(root / source.files[-1]).get(name)
+    listing = _listing(root)
+    if listing is None:
+        raise DataError(f"{SEQUENCES} is gone")
+    found = _sequences(listing).get(name)
     if found is None:
         raise DataError(f"{SEQUENCES} has no line for {name}")
     if not found:
         raise DataError(f"{SEQUENCES} has no ranges that can be read in the line of {name}")
     return found
+
+
+def _listing(root: Path) -> Path | None:
+    place = first_named(root, (SEQUENCES,)).get(SEQUENCES)
+    return root / place if place and (root / place).is_file() else None
 
 
 def _sequences(path: Path) -> Ranges:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.readers.lerobot_episodes import Catalogue, Entry, Stretch, catalogue
-from moso.datasets.readers.lerobot_info import INFO, Camera, Info
+from moso.datasets.readers.files import digest_or_none
+from moso.datasets.readers.lerobot_episodes import EPISODES_V2, Catalogue, Entry, Stretch, catalogue
+from moso.datasets.readers.lerobot_info import INFO, Camera, Info, load_info
 from moso.datasets.readers.lerobot_rows import DataFile, Rows, pictures
 from moso.datasets.readers.lerobot_video import check_timestamps, frames_at
 from moso.errors import ConfigError, DataError
@@ -85,6 +86,17 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     if listed.problems:
         found.append(Source(INFO, listed.meta_files))
     return found
+
+
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """What info.json says for all episodes: it changes with each new one, and no data file is to be read for that."""
+    info, options = load_info(root), _options(spec)
+    said: dict[str, Any] = {"exclude_episodes": sorted(info.exclude), "fps": info.fps}
+    if spec.splits.rule == "recorded":
+        said["splits"] = {name: list(ends) for name, ends in sorted(info.splits.items())}
+    if options.exclude_where and info.major == 2:  # v3's files of metadata are among the sources' own
+        said[EPISODES_V2] = digest_or_none(root / EPISODES_V2)
+    return said
 
 
 def read(

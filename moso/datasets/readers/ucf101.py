@@ -12,16 +12,16 @@ video and never lie in two splits.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.readers.files import fps_of, video_chunks, walk, without
+from moso.datasets.readers.files import first_named, fps_of, video_chunks, walk, without
 from moso.errors import ConfigError, DataError
+from moso.provenance import digest_file
 
 if TYPE_CHECKING:
     from moso.datasets.spec import DatasetSpec
@@ -52,28 +52,24 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         DataError: no clip, or the lists are missing.
     """
     wanted = _list_names(spec)
-    clips: list[PurePosixPath] = []
-    lists: dict[str, str] = {}
-    for below, files in walk(root):
-        for file in files:
-            if FILE.fullmatch(file):
-                clips.append(below / file)
-            elif file in wanted:
-                lists.setdefault(file, (below / file).as_posix())
+    clips = [below / file for below, files in walk(root) for file in files if FILE.fullmatch(file)]
     if not clips:
         raise DataError(f"{root}: no v_<Class>_g<GG>_c<CC>.avi below it; unpack UCF101.rar there ({spec.homepage})")
-    for name in wanted:
-        beside = root.resolve().parent / BESIDE / name
-        if name not in lists and beside.is_file():
-            lists[name] = Path(os.path.relpath(beside, root.resolve())).as_posix()
-        if name not in lists:
+    first_named.cache_clear()
+    for name, path in zip(wanted, _lists(root, wanted), strict=True):
+        if path is None:
             raise DataError(
                 f"{root}: {name} is neither below it nor in {BESIDE} beside it; unpack "
                 f"UCF101TrainTestSplits-RecognitionTask.zip there ({spec.homepage})"
             )
-    kept = tuple(lists[name] for name in wanted)
-    ordered = sorted(clips, key=lambda clip: (clip.name, clip.as_posix()))
-    return [Source(clip.as_posix(), (clip.as_posix(), *kept)) for clip in ordered]
+    return [Source(clip.as_posix()) for clip in sorted(clips, key=lambda clip: (clip.name, clip.as_posix()))]
+
+
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """The lists, which say what each clip is for."""
+    first_named.cache_clear()
+    names = _list_names(spec)
+    return {name: path and digest_file(path) for name, path in zip(names, _lists(root, names), strict=True)}
 
 
 def read(
@@ -87,7 +83,10 @@ def read(
         return
     train, test = _list_names(spec)
     try:
-        split = _splits(root / source.files[1], root / source.files[2]).get(path.name.lower())
+        lists = [found for found in _lists(root, (train, test)) if found is not None]
+        if len(lists) < 2:
+            raise DataError(f"{train} or {test} is gone")
+        split = _splits(*lists).get(path.name.lower())
         if split is None:
             raise DataError(f"is neither in {train} nor in {test}")
         if split == "both":
@@ -104,6 +103,13 @@ def _list_names(spec: DatasetSpec) -> tuple[str, str]:
 
     number = options_of(spec, Options).list
     return f"trainlist0{number}.txt", f"testlist0{number}.txt"
+
+
+def _lists(root: Path, names: tuple[str, str]) -> list[Path | None]:
+    """Where the lists are: somewhere below the root, or beside it."""
+    below = first_named(root, names)
+    places = [root / below[name] if name in below else root.resolve().parent / BESIDE / name for name in names]
+    return [place if place.is_file() else None for place in places]
 
 
 def _splits(train: Path, test: Path) -> Mapping[str, str]:

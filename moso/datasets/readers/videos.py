@@ -12,11 +12,12 @@ import functools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import (
     SPLITS_CSV,
+    digest_or_none,
     fps_of,
     refuse_unused_splits,
     splits_csv,
@@ -74,7 +75,12 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     listed = splits_csv(root)
     there = set(found)
     found += [name for name in listed or () if name not in there]
-    return [Source(name, (name, SPLITS_CSV) if listed is not None else (name,)) for name in found]
+    return [Source(name) for name in found]
+
+
+def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
+    """What says which video is for what, besides the videos' own files."""
+    return {SPLITS_CSV: digest_or_none(root / SPLITS_CSV)}
 
 
 def read(
