@@ -20,6 +20,7 @@ from moso.step import StopSignal
 
 T = TypeVar("T")
 R = TypeVar("R")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 IN_FLIGHT = 2  # items handed out for each worker: enough to keep it busy, few enough to stop soon
 
 
@@ -60,7 +61,7 @@ def work_through(
         return
     # spawn: a fork would copy this process's threads' locks (torch, BLAS) in whatever state they are
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         try:
             yield from _hand_out(pool, task, items, workers * IN_FLIGHT, stop)
         except BrokenProcessPool:
@@ -91,6 +92,22 @@ def _hand_out(
     finally:
         for future in running:  # after an error, or where the caller stopped asking
             future.cancel()
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started meanwhile compute on one thread, unless the environment says another number.
+
+    A worker a core, each with NumPy's threads on every core, wait for each other: five times slower on two cores
+    (docs/performance.md). It stands in the environment, since a worker has imported NumPy before any code of ours runs.
+    """
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

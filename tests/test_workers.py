@@ -1,10 +1,10 @@
-"""How many cores a process may use."""
+"""How many cores a process may use, and what each worker takes of them."""
 
 import os
 
 import pytest
 
-from moso.workers import available_cores
+from moso.workers import available_cores, work_through
 
 
 @pytest.fixture
@@ -35,3 +35,11 @@ def test_without_a_quota_it_is_the_affinity(machine, tmp_path):
 
 def test_cores_are_those_this_process_may_use():
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_worker_computes_on_one_thread_and_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    assert set(work_through(os.getenv, ["OPENBLAS_NUM_THREADS"] * 3, 2)) == {"1"}
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    assert set(work_through(os.getenv, ["OPENBLAS_NUM_THREADS"] * 3, 2)) == {"7"}
