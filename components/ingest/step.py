@@ -112,8 +112,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         root, sources = _simulated(config, context)
         spec = _as_simulated(config.spec, root)
         _check_present(root, sources)
-        found = _read(config, spec, Splits.of(spec), root, sources, context, Ingested.nothing())
-        _deliver(config, spec, Splits.of(spec), found, outputs["episodes"], keep=(root, sources))
+        splits = Splits.of(spec)
+        found = _read(config, spec, splits, root, sources, context, Ingested.nothing())
+        _deliver(config, spec, splits, found, outputs["episodes"], keep=(root, sources))
         return
 
     spec = config.spec
@@ -230,9 +231,8 @@ def _simulated(config: Config, context: Context) -> tuple[Path, list[Source]]:
 
         # Keyed by settings and the simulator's own code: asking for more episodes goes on with those that are there.
         # Not by this module's: it says which seeds are wanted, and has no part in what an episode holds.
-        root = (
-            context.work / digest_json({"simulation": to_dict(config.simulation), "code": package_digest("sim")})[:16]
-        )
+        key = digest_json({"simulation": to_dict(config.simulation), "code": package_digest("sim")})
+        root = context.work / key[:16]
         simulate(config.simulation, seeds, root, workers=None, progress=True, stop=context.stop)
     return root, [Source(sim_push.source_of(seed)) for seed in seeds]
 

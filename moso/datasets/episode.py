@@ -180,8 +180,3 @@ def signals_sha256(actions: np.ndarray | None, states: np.ndarray | None) -> str
         hashed.update(b"none" if values is None else f"{values.shape}".encode())
         hashed.update(b"" if values is None else np.ascontiguousarray(values).data)
     return hashed.hexdigest()
-
-
-def frames_sha256(frames: UInt8[np.ndarray, "T H W 3"]) -> str:
-    """Hexadecimal sha256 of the frames' bytes in C order: the manifest's `sha256`."""
-    return hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()

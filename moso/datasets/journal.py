@@ -45,10 +45,6 @@ class Journal:
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def close(self) -> None:
-        """The run has ended: nothing is left to go on from."""
-        self.path.unlink(missing_ok=True)
-
     def _entries(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []

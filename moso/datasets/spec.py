@@ -7,14 +7,14 @@ The spec describes the raw data (format, source, signals, splits, licence, the p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from moso.config import build, check_choices, load_yaml
 from moso.datasets.episode import SPLITS, Split
 from moso.datasets.readers import FORMATS, reader
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError
 
 __all__ = [
@@ -26,9 +26,7 @@ __all__ = [
     "SourceSpec",
     "Split",
     "SplitSpec",
-    "options_of",
 ]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -287,17 +285,3 @@ class DatasetSpec:
             ConfigError: the file is missing or breaks a rule.
         """
         return build(cls, load_yaml(path), path.stem)
-
-
-def options_of(spec: DatasetSpec, schema: type[T]) -> T:
-    """The reader's options in a spec.
-
-    Args:
-        spec: the data set.
-        schema: the reader's `Options`.
-
-    Raises:
-        ConfigError: an option that the reader does not have, or one that breaks its rules.
-    """
-    values: Mapping[str, Any] = spec.options
-    return build(schema, values, "options")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +19,9 @@ from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
 
 pytest.importorskip("av")
+fmt = pytest.importorskip("formats.loose_files")
 SPECS = Path(__file__).parents[2] / "data" / "specs"
 RECORDED = SplitSpec("recorded")
-
-
-def _formats() -> Any:
-    path = Path(__file__).parent / "formats" / "loose_files.py"
-    spec = importlib.util.spec_from_file_location("loose_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 
 
 @pytest.fixture

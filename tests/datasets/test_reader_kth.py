@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,24 +20,12 @@ from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
 
 pytest.importorskip("av")
+fmt = pytest.importorskip("formats.loose_files")
 SPECS = Path(__file__).parents[2] / "data" / "specs"
 PUBLISHED = Path("/work/shared/lists")
 HEADER = "".join(
     f"{line}\n" for line in ("=" * 70, "Frames in which the person is in the picture,", "1-20 for one", "")
 )
-
-
-def _formats() -> Any:
-    path = Path(__file__).parent / "formats" / "loose_files.py"
-    spec = importlib.util.spec_from_file_location("loose_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 
 
 @pytest.fixture

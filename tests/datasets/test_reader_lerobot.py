@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,8 @@ from moso.datasets.spec import DatasetSpec, SignalSpec, SourceSpec, SplitSpec
 from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
 
+fmt = pytest.importorskip("formats.lerobot")
 
-def _formats() -> Any:
-    """The independent writer, by path: pytest's importlib mode gives it no name."""
-    path = Path(__file__).parent / "formats" / "lerobot.py"
-    spec = importlib.util.spec_from_file_location("lerobot_format", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 TOP, WRIST, DEPTH = fmt.TOP, fmt.WRIST, fmt.DEPTH
 FOUR = {
     "data_files": [[0, 1, 2], [3]],

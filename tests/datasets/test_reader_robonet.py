@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,22 +19,12 @@ from moso.datasets.spec import DatasetSpec, SourceSpec, SplitSpec
 from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
 
+fmt = pytest.importorskip("formats.robonet")
+
 ROOT = Path(__file__).parents[2]
 NAME = "hdf5/google_traj15809.hdf5"
 
 
-def _formats() -> Any:
-    """The independent writer, by path: pytest's importlib mode gives it no name."""
-    spec = importlib.util.spec_from_file_location("robonet_format", Path(__file__).parent / "formats" / "robonet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 SPLITS = SplitSpec("hash", validation_share=0.1, test_share=0.1)
 
 

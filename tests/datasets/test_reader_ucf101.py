@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,20 +16,8 @@ from moso.datasets.spec import DatasetSpec
 from moso.errors import ConfigError, DataError
 
 pytest.importorskip("av")
+fmt = pytest.importorskip("formats.loose_files")
 SPECS = Path(__file__).parents[2] / "data" / "specs"
-
-
-def _formats() -> Any:
-    path = Path(__file__).parent / "formats" / "loose_files.py"
-    spec = importlib.util.spec_from_file_location("loose_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,37 +18,22 @@ from moso.frames.clips import windows
 from moso.step import Context
 
 ROOT = Path(__file__).parents[2]
-FORMATS = ROOT / "tests" / "datasets" / "formats"
-for package in ("av", "h5py", "google_crc32c", "PIL"):
-    pytest.importorskip(package)
-
-
-def writer(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"formats_{name}", FORMATS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-loose = writer("loose_files")
+loose, bair_files, robonet_files, lerobot_files = (
+    pytest.importorskip(f"formats.{name}") for name in ("loose_files", "bair", "robonet", "lerobot")
+)
 
 
 def bair(root: Path) -> None:
-    files = writer("bair")
     # SAVP's validation file goes by its name, which promises 256 trajectories of 742 kB: two will do here.
     for number, name in enumerate(("train/traj_0_to_1", "train/traj_256_to_511", "test/traj_0_to_1")):
-        trajectories = [files.trajectory(10 * number + i) for i in range(2)]
-        files.write(root / "softmotion30_44k" / f"{name}.tfrecords", trajectories)
+        trajectories = [bair_files.trajectory(10 * number + i) for i in range(2)]
+        bair_files.write(root / "softmotion30_44k" / f"{name}.tfrecords", trajectories)
 
 
 def robonet(root: Path) -> None:
-    files = writer("robonet")
     for number in (0, 1, 33, 2):  # by hash: training, training, validation, test
         video = loose.coloured(12, 24, 32, seed=number)
-        files.write(root / "hdf5" / f"berkeley_sawyer_traj{number}.hdf5", [video], encoding="jpg")
+        robonet_files.write(root / "hdf5" / f"berkeley_sawyer_traj{number}.hdf5", [video], encoding="jpg")
 
 
 def kth(root: Path) -> None:
@@ -82,7 +64,7 @@ def ucf101(root: Path) -> None:
 
 
 def lerobot(root: Path) -> None:
-    writer("lerobot").write(root, "v3.0", lengths=[13] * 30, fps=30)
+    lerobot_files.write(root, "v3.0", lengths=[13] * 30, fps=30)
 
 
 def videos(root: Path) -> None:

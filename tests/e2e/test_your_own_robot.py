@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +21,7 @@ COMMANDS = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
 # The one thing that differs from the page, which says so: settings that run in a minute.
 TINY = ("moso data init my_arm ", "moso data init my_arm --like sim_push/tiny ")
 EPISODES, FRAMES = 24, 12
-
-
-def _writer() -> Any:
-    """tests/datasets/formats/lerobot.py, which knows nothing of moso."""
-    path = ROOT / "tests" / "datasets" / "formats" / "lerobot.py"
-    spec = importlib.util.spec_from_file_location("lerobot_format_of_the_tutorial", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+lerobot = pytest.importorskip("formats.lerobot")  # it knows nothing of moso
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +29,7 @@ def project(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone of the clone as a user gets it, and a home with recordings in it."""
     folder = tmp_path_factory.mktemp("tutorial")
     subprocess.run(["git", "clone", "-q", str(clone.folder), str(folder / "moso")], check=True)
-    writer = _writer()
+    writer = lerobot
     halves = [list(range(EPISODES // 3)), list(range(EPISODES // 3, EPISODES))]
     writer.write(
         folder / "home" / "recordings" / "my_arm",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +12,9 @@ from moso.errors import DataError
 from moso.video import probe, read, stream, stream_timed
 
 av = pytest.importorskip("av")
+fmt = pytest.importorskip("formats.loose_files")
 
 
-def _formats() -> Any:
-    path = Path(__file__).parents[1] / "datasets" / "formats" / "loose_files.py"
-    spec = importlib.util.spec_from_file_location("loose_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fmt = _formats()
 T = 40
 TIMED = [
     ("a.mp4", "libx264", {"g": "10"}),

@@ -24,6 +24,7 @@ import numpy as np
 
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import walk
+from moso.datasets.readers.options import options_of
 from moso.datasets.readers.tfrecord import Damage, features, records
 from moso.errors import ConfigError, DataError
 
@@ -75,8 +76,6 @@ def read(
     root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
 ) -> Iterator[Episode | Rejected]:
     """The trajectories of one file, or why one cannot be had; those not wanted are passed over by their length."""
-    from moso.datasets.spec import options_of
-
     options = options_of(spec, Options)
     place = PurePosixPath(source.name)
     prefix = f"{place.parent.name}/{place.stem}" if place.parent.name else place.stem

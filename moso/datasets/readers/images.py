@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import SPLITS_CSV, digest_or_none, image_chunks, refuse_unused_splits, splits_csv, walk
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         DataError: no image below a folder of the root, images in the root itself, or a splits.csv that cannot be read
             or does not go with the spec's rule.
     """
-    options = _options(spec)
+    options = options_of(spec, Options)
     found: dict[str, tuple[str, ...]] = {}
     for below, files in walk(root):
         if images := tuple((below / file).as_posix() for file in files if file.lower().endswith(options.suffixes)):
@@ -84,7 +85,7 @@ def read(
         files = source.files
         if not (root / source.name).is_dir() or files == (source.name,):
             raise DataError("no such folder with images")
-        _check_numbers(files, _options(spec).step)
+        _check_numbers(files, options_of(spec, Options).step)
         chunks = functools.partial(image_chunks, root, files)
         episode = Episode(source.name, source.name, spec.fps, chunks, split=split, frames=len(files))
     except DataError as error:
@@ -105,9 +106,3 @@ def _check_numbers(files: Sequence[str], step: int) -> None:
             raise DataError(f"{earlier} and {name} have the same number")
         if number != before + step:
             raise DataError(f"a gap: frame {before + step} is missing, {name} follows on {earlier}")
-
-
-def _options(spec: DatasetSpec) -> Options:
-    from moso.datasets.spec import options_of
-
-    return options_of(spec, Options)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import image_chunks, walk
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     Raises:
         DataError: no drive with such a camera.
     """
-    from moso.datasets.spec import options_of
-
     options = options_of(spec, Options)
     leave_out = {name.removesuffix("_sync") for name in options.leave_out}
     found: list[tuple[str, str, Source]] = []

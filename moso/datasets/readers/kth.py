@@ -27,6 +27,7 @@ from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.lists import folder, place_of, read_list
 from moso.datasets.readers.files import digest_or_none, first_named, fps_of, video_chunks, walk, without
 from moso.datasets.readers.one_pass import OnePass
+from moso.datasets.readers.options import options_of
 from moso.errors import DataError
 from moso.provenance import digest_file
 
@@ -74,7 +75,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
             f"{root}: no person<PP>_<action>_d<D>_uncomp.avi below it; unpack boxing.zip, walking.zip … there "
             f"({spec.homepage})"
         )
-    ranges = _options(spec).ranges
+    ranges = options_of(spec, Options).ranges
     if ranges == "mcnet":
         _published(spec)
     if ranges != "sequences":
@@ -97,7 +98,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
 
 def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
     """The lists of ranges, which say what episodes there are."""
-    ranges = _options(spec).ranges
+    ranges = options_of(spec, Options).ranges
     if ranges == "whole":
         return {}
     if ranges == "mcnet":
@@ -170,7 +171,7 @@ def _id(name: str, frames: tuple[int, int]) -> str:
 
 def _ranges(root: Path, spec: DatasetSpec, name: str) -> tuple[tuple[int, int], ...] | None:
     """The ranges of a file, () where the published lists leave it out; None for the whole file."""
-    ranges = _options(spec).ranges
+    ranges = options_of(spec, Options).ranges
     if ranges == "whole":
         return None
     if ranges == "mcnet":
@@ -241,9 +242,3 @@ def _read_published(lists: tuple[ListSpec, ...], place: str) -> Ranges:
 
 def _by_name(found: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(found.items(), key=lambda item: (item[1], item[0]))
-
-
-def _options(spec: DatasetSpec) -> Options:
-    from moso.datasets.spec import options_of
-
-    return options_of(spec, Options)

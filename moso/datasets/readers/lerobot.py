@@ -22,6 +22,7 @@ from moso.datasets.readers.lerobot_episodes import EPISODES_V2, Catalogue, Entry
 from moso.datasets.readers.lerobot_info import INFO, Camera, Info, load_info
 from moso.datasets.readers.lerobot_rows import DataFile, Rows, pictures
 from moso.datasets.readers.lerobot_video import check_timestamps, frames_at
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         DataError: no such data set, or other frames a second than the spec says.
         ConfigError: a camera or a signal that it does not have.
     """
-    options, listed = _options(spec), catalogue(root)
+    options, listed = options_of(spec, Options), catalogue(root)
     cameras = _cameras(listed.info, options)
     _check(listed, options, spec)
     found = []
@@ -90,7 +91,7 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
 
 def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
     """What info.json says for all episodes: it changes with each new one, and no data file is to be read for that."""
-    info, options = load_info(root), _options(spec)
+    info, options = load_info(root), options_of(spec, Options)
     said: dict[str, Any] = {"exclude_episodes": sorted(info.exclude), "fps": info.fps}
     if spec.splits.rule == "recorded":
         said["splits"] = {name: list(ends) for name, ends in sorted(info.splits.items())}
@@ -107,7 +108,7 @@ def read(
     Actions and states have a row a frame: row t was recorded with frame t, in LeRobot's sense (the action at t is the
     one taken after frame t was seen).
     """
-    options, listed = _options(spec), catalogue(root)
+    options, listed = options_of(spec, Options), catalogue(root)
     if source.name == INFO:
         yield from (Rejected(p.file, p.offset, p.reason) for p in listed.problems)
         return
@@ -187,12 +188,6 @@ def _recording(entry: Entry) -> str:
 
 def _episode_id(entry: Entry, camera: Camera) -> str:
     return f"{_recording(entry)}/{camera.key}"
-
-
-def _options(spec: DatasetSpec) -> Options:
-    from moso.datasets.spec import options_of  # spec imports the readers
-
-    return options_of(spec, Options)
 
 
 def _cameras(info: Info, options: Options) -> list[Camera]:

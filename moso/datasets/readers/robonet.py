@@ -37,6 +37,7 @@ import numpy as np
 from moso.config import check_choices
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import walk
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 from moso.video.packages import MissingPackage, need
 from moso.video.streaming import stream as stream_video
@@ -94,8 +95,6 @@ def read(
     root: Path, source: Source, spec: DatasetSpec, wanted: Collection[str] | None = None
 ) -> Iterator[Episode | Rejected]:
     """An episode a camera of one file."""
-    from moso.datasets.spec import options_of
-
     options, recording = options_of(spec, Options), PurePosixPath(source.name).stem
     path = root / source.name
     try:

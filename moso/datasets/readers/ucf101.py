@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import first_named, fps_of, video_chunks, walk, without
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 from moso.provenance import digest_file
 
@@ -99,8 +100,6 @@ def read(
 
 
 def _list_names(spec: DatasetSpec) -> tuple[str, str]:
-    from moso.datasets.spec import options_of
-
     number = options_of(spec, Options).list
     return f"trainlist0{number}.txt", f"testlist0{number}.txt"
 

@@ -25,6 +25,7 @@ from moso.datasets.readers.files import (
     walk,
     without,
 )
+from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
     Raises:
         DataError: no video, or a splits.csv that cannot be read or does not go with the spec's rule.
     """
-    from moso.datasets.spec import options_of
-
     suffixes = options_of(spec, Options).suffixes
     found = [(below / f).as_posix() for below, files in walk(root) for f in files if f.lower().endswith(suffixes)]
     if not found:
