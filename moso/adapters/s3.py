@@ -7,20 +7,24 @@ alone (environment, ~/.aws, the machine's role); moso has no setting for them, s
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from moso.adapters.redact import redact
 from moso.adapters.s3_errors import Changed, Interrupted, S3Error, failure, refusal
+from moso.adapters.s3_patience import PATIENCE, Patience
 from moso.errors import ConfigError, DataError
 
 BLOCK = 1 << 16
 """Bytes asked of a connection at a time: at most so many arrive a second time after it broke."""
 CHECKSUMS = ("SHA256", "SHA1", "CRC32C", "CRC32")
 """Checksum attributes of an object that are computed here too, the strongest first (CRC64NVME is not)."""
+T = TypeVar("T")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
 
 
@@ -102,40 +106,13 @@ class Body:
     checks: Checks
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a server, and how often to ask again.
-
-    Attributes:
-        attempts: requests in a row without an answer of use before giving up.
-        pause_s: seconds before the second request of our own; doubled for each further one.
-        longest_pause_s: where doubling ends.
-        timeout_s: seconds without a byte after which a connection counts as broken.
-    """
-
-    attempts: int = 8
-    pause_s: float = 0.5
-    longest_pause_s: float = 20.0
-    timeout_s: float = 20.0
-
-    def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError("attempts", self.attempts, "must be at least 1")
-        for name in ("pause_s", "longest_pause_s", "timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(name, getattr(self, name), "must be positive")
-
-
-PATIENCE = Patience()
-
-
 class Bucket:
     """What lies under one address.
 
     Args:
         address: bucket and prefix.
         endpoint: address of the server; None: AWS_ENDPOINT_URL or ~/.aws/config where set, else Amazon's.
-        patience: of listing and of each request's beginning.
+        patience: with each request; listing asks again, reading an object is the caller's to repeat.
         connections: how many threads will read at once.
 
     Raises:
@@ -153,9 +130,9 @@ class Bucket:
             from botocore.exceptions import BotoCoreError
         except ImportError:
             raise S3Error(f"{address}: boto3 is not installed; `pip install 'moso[s3]'` brings it") from None
-        self.address = address
+        self.address, self.patience = address, patience
         named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        self._server = redact(named or "Amazon S3")
+        self.server = redact(named or "Amazon S3")
         with self._told():
             session = botocore.session.Session()
             # Own servers seldom have a name for each bucket: the bucket goes into the path, unless ~/.aws/config says
@@ -164,7 +141,7 @@ class Bucket:
             config = Config(
                 connect_timeout=min(patience.timeout_s, 10.0),
                 read_timeout=patience.timeout_s,
-                retries={"mode": "standard", "total_max_attempts": patience.attempts},
+                retries={"mode": "standard", "total_max_attempts": 1},  # ours count: an object's, and `_again`
                 max_pool_connections=connections,
                 s3={"addressing_style": style},
                 # Asked for by read(), which compares by itself: botocore cannot where a reading was resumed.
@@ -177,7 +154,7 @@ class Bucket:
             except ValueError as error:
                 if isinstance(error, BotoCoreError):
                     raise
-                raise ConfigError("endpoint", self._server, redact(str(error)), "http://host:port") from None
+                raise ConfigError("endpoint", self.server, redact(str(error)), "http://host:port") from None
 
     def objects(self) -> Iterator[S3Object]:
         """Every object under the prefix as a folder, by key; where there is none, the object of just that key.
@@ -203,17 +180,38 @@ class Bucket:
         raise DataError(f"{self.address}: no object lies there; look at it with `aws s3 ls {self.address}/`")
 
     def _listed(self, prefix: str) -> Iterator[S3Object]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.address.bucket, Prefix=prefix)
+        after: dict[str, str] = {}
+        while True:
+            page = self._again(functools.partial(self._page, prefix, after))
+            for entry in page.get("Contents", ()):
+                yield S3Object(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            following = {"ContinuationToken": str(page.get("NextContinuationToken", ""))}
+            if following in (after, {"ContinuationToken": ""}):
+                raise S3Error(f"{self.address}: {self.server} gives no further page of its list, and says there is one")
+            after = following
+
+    def _page(self, prefix: str, after: Mapping[str, str]) -> Mapping[str, Any]:
         with self._told():
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    yield S3Object(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
+            page: Mapping[str, Any] = self._client.list_objects_v2(Bucket=self.address.bucket, Prefix=prefix, **after)
+            return page
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """An answer, asked for again where there was none of use."""
+        for failures in range(1, self.patience.attempts):
+            try:
+                return ask()
+            except Interrupted:
+                time.sleep(self.patience.pause(failures))
+        return ask()
 
     def look(self, key: str) -> S3Object:
-        """The object as it is now.
+        """The object as it is now. Asked for once.
 
         Raises:
             Gone: it is not there.
+            Interrupted: the server did not answer.
             S3Error: as for `objects`.
         """
         with self._told(key):
@@ -221,7 +219,7 @@ class Bucket:
         return S3Object(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
 
     def read(self, item: S3Object, first: int = 0) -> Body:
-        """An object's content from byte `first` on. Errors of the reading itself come out of `Body.blocks`.
+        """An object's content from byte `first` on, asked for once. Errors of the reading come out of `Body.blocks`.
 
         Raises:
             Changed: it is not the listed one any more.
@@ -235,11 +233,11 @@ class Bucket:
             answer = self._client.get_object(Bucket=self.address.bucket, Key=item.key, IfMatch=item.etag, **wanted)
         if answer["ETag"] != item.etag:
             answer["Body"].close()
-            raise Changed(f"{self._where(item.key)} changed while it was read", everywhere=False)
+            raise Changed(f"{self.where(item.key)} changed while it was read", everywhere=False)
         partial = answer["ResponseMetadata"]["HTTPStatusCode"] == 206
         if partial and not str(answer.get("ContentRange", "")).startswith(f"bytes {first}-"):
             answer["Body"].close()
-            raise Interrupted(f"{self._where(item.key)}: {self._server} answered with another range")
+            raise Interrupted(self.where(item.key), self.server, "another range than was asked for")
         return Body(
             first if partial else 0, self._blocks(answer["Body"], item.key), Checks() if first else _checks(answer)
         )
@@ -259,11 +257,12 @@ class Bucket:
         try:
             yield
         except ClientError as error:
-            raise refusal(error.response, self._where(key), self._server, one=key is not None) from error
+            raise refusal(error.response, self.where(key), self.server, one=key is not None) from error
         except (BotoCoreError, ResponseParserError, HTTPError, ConnectionError, TimeoutError) as error:
-            raise failure(error, self._where(key), self._server) from error
+            raise failure(error, self.where(key), self.server) from error
 
-    def _where(self, key: str | None) -> str:
+    def where(self, key: str | None = None) -> str:
+        """The address of an object, or the bucket's own, for messages."""
         return str(self.address) if key is None else f"s3://{self.address.bucket}/{key}"
 
 

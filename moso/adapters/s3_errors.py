@@ -23,7 +23,14 @@ class S3Error(MosoError):
 
 
 class Interrupted(S3Error):
-    """The connection or the server failed: the same request may succeed later."""
+    """The connection or the server failed: the same request may succeed later. `reason`: how, in few words."""
+
+    def __init__(self, where: str, server: str, reason: str) -> None:
+        self.reason = reason.strip()
+        super().__init__(
+            f"{where}: no usable answer from {server} ({self.reason}); see that it is up and reachable, then run "
+            "again: what has come stays"
+        )
 
 
 class Changed(S3Error):
@@ -50,7 +57,7 @@ def refusal(response: Mapping[str, Any], where: str, server: str, *, one: bool) 
     error, about = response.get("Error", {}), response.get("ResponseMetadata", {})
     code, status = str(error.get("Code", "")), int(about.get("HTTPStatusCode") or 0)
     if status >= 500 or status == 429 or code in _AGAIN:
-        return away(where, server, f"{status} {code}")
+        return Interrupted(where, server, f"{status} {code}")
     if code == "NoSuchBucket" or (status == 404 and not one):
         remedy = "correct the address, or name its server (endpoint, AWS_ENDPOINT_URL)"
         return S3Error(f"{where}: {server} has no such bucket; {remedy}")
@@ -95,14 +102,6 @@ def failure(error: Exception, where: str, server: str) -> S3Error:
     settled = isinstance(error, exceptions.BotoCoreError) and not isinstance(
         error, (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
     )
-    return (
-        S3Error(f"{where}: {text}; correct ~/.aws/config or the environment") if settled else away(where, server, text)
-    )
-
-
-def away(where: str, server: str, reason: str) -> Interrupted:
-    """The server is away, or as good as."""
-    return Interrupted(
-        f"{where}: no usable answer from {server} ({reason.strip()}); see that it is up and reachable, then run again: "
-        "what has come stays"
-    )
+    if settled:
+        return S3Error(f"{where}: {text}; correct ~/.aws/config or the environment")
+    return Interrupted(where, server, text)

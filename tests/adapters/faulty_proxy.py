@@ -26,7 +26,7 @@ class Proxy:
     Attributes:
         share: of requests that fail.
         kinds: how: "drop" the connection unanswered, answer with an "error" 500 or 503, "truncate" the body, "stall" in
-            its middle for `stall_s`, "corrupt" one byte of it.
+            its middle for `stall_s`, "corrupt" one byte of it, "halve" it (truncate, but one byte comes at least).
         plan: faults for certain paths, in their requests' order ("" is none), instead of drawn ones.
         delivered: path -> bytes of bodies that were sent for GETs of objects.
         requests: (method, path, Range) as they came.
@@ -136,10 +136,11 @@ class Proxy:
         if kind == "corrupt" and body:
             at = int(where * len(body))
             body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
-        end = int(where * len(body)) if kind in ("truncate", "stall") else len(body)
+        end = int(where * len(body)) if kind in ("truncate", "stall", "halve") else len(body)
+        end = max(end, 1) if kind == "halve" else end
         counted = method == "GET" and status in (200, 206)
         self._send(request, path, body[:end], counted)
-        if kind == "truncate":
+        if kind in ("truncate", "halve"):
             request.close_connection = True
         elif kind == "stall":
             time.sleep(self.stall_s)

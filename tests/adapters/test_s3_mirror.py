@@ -16,10 +16,12 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from moso.adapters.s3 import BLOCK, Patience, S3Address
+from moso.adapters.s3 import BLOCK, S3Address
 from moso.adapters.s3_errors import S3Error
+from moso.adapters.s3_fetch import IN_A_ROW
 from moso.adapters.s3_keys import folds_case, plan
 from moso.adapters.s3_mirror import mirror
+from moso.adapters.s3_patience import Patience
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.step import StopSignal
 
@@ -136,7 +138,7 @@ def test_objects_gone_from_the_bucket_are_reported_and_kept(s3, proxy, tmp_path)
 KILLED = """
 import sys
 from pathlib import Path
-from moso.adapters.s3 import Patience
+from moso.adapters.s3_patience import Patience
 from moso.adapters.s3_mirror import mirror
 mirror(sys.argv[1], Path(sys.argv[2]), endpoint=sys.argv[3], patience=Patience(timeout_s=60.0))
 """
@@ -192,7 +194,7 @@ def test_an_object_that_changed_between_two_attempts_starts_anew(s3, proxy, tmp_
 def test_a_server_that_fails_while_a_changed_object_is_looked_at_is_asked_again(s3, proxy, tmp_path):
     fill(s3, {"p/a": b"old"})
     path = f"/{s3[1]}/p/a"
-    # The reading meets another version (412); then both of botocore's HEADs fail.
+    # The reading meets another version (412); then both of the HEADs fail.
     proxy.plan[path] = ["", "error", "error"]
 
     def change(method, asked):
@@ -200,7 +202,7 @@ def test_a_server_that_fails_while_a_changed_object_is_looked_at_is_asked_again(
             fill(s3, {"p/a": b"newer"})
 
     proxy.before = change
-    done = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, attempts=2))
+    done = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, attempts=3))
     assert (files_of(tmp_path / "raw"), done.rejected) == ({"a": b"newer"}, ())
     assert [method for method, p, _ in proxy.requests if p == path] == ["GET", "HEAD", "HEAD", "HEAD", "GET"]
 
@@ -358,5 +360,63 @@ def test_a_server_that_never_gives_up_failing_ends_it(s3, proxy, tmp_path):
     proxy.plan[f"/{s3[1]}/p/a"] = ["truncate"] * 100
     with pytest.raises(S3Error, match="run again"):
         mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=QUICK)
-    assert len(proxy.requests) <= 1 + 8 * QUICK.attempts
+    assert len(proxy.requests) == 1 + QUICK.attempts
     assert os.listdir(tmp_path / "raw") == []
+
+
+@pytest.mark.parametrize("kind", ["truncate", "drop", "error"])
+def test_an_object_that_always_breaks_off_is_set_aside_and_all_others_come(s3, proxy, tmp_path, kind):
+    files = {f"p/{name}": content(BLOCK, n) for n, name in enumerate("abc")}
+    fill(s3, files)
+    path = f"/{s3[1]}/p/a"
+    proxy.plan[path] = [kind] * 100
+    few = replace(QUICK, attempts=3)
+    # One worker, and the bad object is the first: nothing has arrived that could tell that the server is well.
+    done = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=few, workers=1)
+    assert files_of(tmp_path / "raw") == {"b": files["p/b"], "c": files["p/c"]}
+    assert (done.fetched, [record.file for record in done.rejected]) == (2, ["a"])
+    reason = done.rejected[0].reason
+    assert "broke off 3 times" in reason
+    assert f"of {BLOCK}" in reason
+    assert "gives other objects" in reason
+    # The next run has nothing else to do: an object that is in the mirror already tells.
+    again = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=few)
+    assert (again.fetched, again.unchanged, [record.file for record in again.rejected]) == (0, 2, ["a"])
+    proxy.plan.clear()
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=few)
+    assert {f"p/{name}": data for name, data in files_of(tmp_path / "raw").items()} == files
+    assert not list((tmp_path / "raw.s3").glob("partial/*"))
+
+
+def test_what_has_come_of_an_object_that_breaks_off_is_not_fetched_again_by_the_next_run(s3, proxy, tmp_path):
+    data = content(3 * BLOCK)
+    fill(s3, {"p/a": data, "p/b": b"b"})
+    path = f"/{s3[1]}/p/a"
+    proxy.plan[path] = ["truncate", "drop", "drop"]
+    few = replace(QUICK, attempts=3)
+    done = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=few)
+    assert [record.file for record in done.rejected] == ["a"]
+    assert mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=few).rejected == ()
+    assert files_of(tmp_path / "raw") == {"a": data, "b": b"b"}
+    assert proxy.delivered[path] == len(data)
+
+
+def test_a_server_that_goes_away_ends_the_run_and_sets_nothing_aside(s3, proxy, tmp_path):
+    files = {f"p/{n:02d}": content(100, n) for n in range(12)}
+    fill(s3, files)
+    for name in files:
+        proxy.plan[f"/{s3[1]}/{name}"] = ["error"] * 100
+    proxy.plan[f"/{s3[1]}/p/00"] = [""] + ["error"] * 100  # one arrives, then there is nothing but errors
+    with pytest.raises(S3Error, match="see that it is up and reachable, then run again"):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, attempts=3))
+    assert files_of(tmp_path / "raw") == {"00": files["p/00"]}
+
+
+def test_a_long_row_of_objects_that_break_off_is_no_matter_of_single_ones(s3, proxy, tmp_path):
+    names = [f"p/{n:02d}" for n in range(IN_A_ROW + 4)]
+    fill(s3, dict.fromkeys(names, b"12345678"))
+    # Every reading from the beginning is cut; the last byte alone, which tells that the server is there, comes.
+    for name in names:
+        proxy.plan[f"/{s3[1]}/{name}"] = ["halve"]
+    with pytest.raises(S3Error, match=f"the {IN_A_ROW}th in a row: see to the server, then run again"):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, attempts=1))
