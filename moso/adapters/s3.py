@@ -17,11 +17,10 @@ from typing import Any, TypeVar
 
 from moso.adapters.redact import redact
 from moso.adapters.s3_errors import Changed, Interrupted, S3Error, failure, refusal
+from moso.adapters.s3_pace import paced, within
 from moso.adapters.s3_patience import PATIENCE, Patience
 from moso.errors import ConfigError, DataError
 
-BLOCK = 1 << 16
-"""Bytes asked of a connection at a time: at most so many arrive a second time after it broke."""
 CHECKSUMS = ("SHA256", "SHA1", "CRC32C", "CRC32")
 """Checksum attributes of an object that are computed here too, the strongest first (CRC64NVME is not)."""
 T = TypeVar("T")
@@ -96,7 +95,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Body:
-    """An answer to `Bucket.read`: blocks from byte `first` on (0 from a server that knows no ranges).
+    """An answer to `Bucket.read`: blocks from byte `first` on (0 from a server that knows no ranges), empty ones too.
 
     `checks` is empty unless the whole object was asked for: S3 names no checksum beside a range.
     """
@@ -193,8 +192,9 @@ class Bucket:
             after = following
 
     def _page(self, prefix: str, after: Mapping[str, str]) -> Mapping[str, Any]:
+        ask = functools.partial(self._client.list_objects_v2, Bucket=self.address.bucket, Prefix=prefix, **after)
         with self._told():
-            page: Mapping[str, Any] = self._client.list_objects_v2(Bucket=self.address.bucket, Prefix=prefix, **after)
+            page: Mapping[str, Any] = within(self.patience.window_s, ask)
             return page
 
     def _again(self, ask: Callable[[], T]) -> T:
@@ -214,8 +214,9 @@ class Bucket:
             Interrupted: the server did not answer.
             S3Error: as for `objects`.
         """
+        ask = functools.partial(self._client.head_object, Bucket=self.address.bucket, Key=key)
         with self._told(key):
-            answer = self._client.head_object(Bucket=self.address.bucket, Key=key)
+            answer = within(self.patience.window_s, ask)
         return S3Object(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
 
     def read(self, item: S3Object, first: int = 0) -> Body:
@@ -229,8 +230,10 @@ class Bucket:
             S3Error: as for `objects`.
         """
         wanted: dict[str, Any] = {"Range": f"bytes={first}-"} if first else {"ChecksumMode": "ENABLED"}
+        wanted |= {"Bucket": self.address.bucket, "Key": item.key, "IfMatch": item.etag}
+        ask = functools.partial(self._client.get_object, **wanted)
         with self._told(item.key):
-            answer = self._client.get_object(Bucket=self.address.bucket, Key=item.key, IfMatch=item.etag, **wanted)
+            answer = within(self.patience.window_s, ask, late=lambda unused: unused["Body"].close())
         if answer["ETag"] != item.etag:
             answer["Body"].close()
             raise Changed(f"{self.where(item.key)} changed while it was read", everywhere=False)
@@ -243,9 +246,8 @@ class Bucket:
         )
 
     def _blocks(self, body: Any, key: str) -> Generator[bytes, None, None]:
-        with contextlib.closing(body), self._told(key):
-            while block := body.read(BLOCK):
-                yield block
+        with self._told(key), contextlib.closing(paced(body, self.patience)) as blocks:
+            yield from blocks
 
     @contextlib.contextmanager
     def _told(self, key: str | None = None) -> Iterator[None]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from moso.adapters.s3 import BLOCK, CHECKSUMS, Checks, S3Object
+from moso.adapters.s3 import CHECKSUMS, Checks, S3Object
 from moso.adapters.s3_errors import Damaged
+from moso.adapters.s3_pace import BLOCK
 from moso.provenance import write_json
 
 

@@ -26,7 +26,8 @@ class Proxy:
     Attributes:
         share: of requests that fail.
         kinds: how: "drop" the connection unanswered, answer with an "error" 500 or 503, "truncate" the body, "stall" in
-            its middle for `stall_s`, "corrupt" one byte of it, "halve" it (truncate, but one byte comes at least).
+            its middle for `stall_s`, "corrupt" one byte of it, "halve" it (truncate, but one byte comes at least),
+            "drip" a byte each `drip_s` from its middle on, "trickle" the whole answer, its head too, "silence": none.
         plan: faults for certain paths, in their requests' order ("" is none), instead of drawn ones.
         delivered: path -> bytes of bodies that were sent for GETs of objects.
         requests: (method, path, Range) as they came.
@@ -40,6 +41,7 @@ class Proxy:
     seed: int = 0
     kinds: tuple[str, ...] = FAULTS
     stall_s: float = 4.0
+    drip_s: float = 0.02
     plan: dict[str, list[str]] = field(default_factory=dict)
     deny: set[str] = field(default_factory=set)
     before: object = None
@@ -50,6 +52,7 @@ class Proxy:
         self.requests: list[tuple[str, str, str | None]] = []
         self.faults: dict[str, list[str]] = defaultdict(list)
         self._times: Counter[str] = Counter()
+        self.closed = threading.Event()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,6 +76,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self) -> None:
+        self.closed.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -106,8 +110,14 @@ class Proxy:
         if callable(self.before):
             self.before(method, path)
         sent = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        if kind == "drop":
+        if kind in ("drop", "silence"):
             request.close_connection = True
+            if kind == "silence":
+                self.closed.wait(self.stall_s)
+            return
+        if kind == "trickle":
+            request.close_connection = True
+            self._drip(request, b"HTTP/1.1 200 OK\r\n" + b"X-Slow: x\r\n" * 1000)
             return
         if kind == "error" or path in self.deny:
             status, code = (500, "InternalError") if where < 0.5 else (503, "SlowDown")
@@ -136,7 +146,7 @@ class Proxy:
         if kind == "corrupt" and body:
             at = int(where * len(body))
             body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
-        end = int(where * len(body)) if kind in ("truncate", "stall", "halve") else len(body)
+        end = int(where * len(body)) if kind in ("truncate", "stall", "halve", "drip") else len(body)
         end = max(end, 1) if kind == "halve" else end
         counted = method == "GET" and status in (200, 206)
         self._send(request, path, body[:end], counted)
@@ -145,6 +155,15 @@ class Proxy:
         elif kind == "stall":
             time.sleep(self.stall_s)
             self._send(request, path, body[end:], False)  # nobody listens any more
+        elif kind == "drip":
+            self._drip(request, body[end:])
+
+    def _drip(self, request: BaseHTTPRequestHandler, data: bytes) -> None:
+        """A byte at a time, until nobody listens any more (an error that `answer` takes)."""
+        for at in range(len(data)):
+            request.wfile.write(data[at : at + 1])
+            if self.closed.wait(self.drip_s):
+                return
 
     def _send(self, request: BaseHTTPRequestHandler, path: str, body: bytes, counted: bool) -> None:
         request.wfile.write(body)

@@ -4,10 +4,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
@@ -16,11 +18,12 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from moso.adapters.s3 import BLOCK, S3Address
+from moso.adapters.s3 import S3Address
 from moso.adapters.s3_errors import S3Error
 from moso.adapters.s3_fetch import IN_A_ROW
 from moso.adapters.s3_keys import folds_case, plan
 from moso.adapters.s3_mirror import mirror
+from moso.adapters.s3_pace import BLOCK
 from moso.adapters.s3_patience import Patience
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.step import StopSignal
@@ -420,3 +423,68 @@ def test_a_long_row_of_objects_that_break_off_is_no_matter_of_single_ones(s3, pr
         proxy.plan[f"/{s3[1]}/{name}"] = ["halve"]
     with pytest.raises(S3Error, match=f"the {IN_A_ROW}th in a row: see to the server, then run again"):
         mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, attempts=1))
+
+
+# A second's pace is taken, and at least 20 kB have to come in it: 50 bytes a second are no answer of use.
+PACED = replace(QUICK, window_s=1.0, least_bytes_per_s=20_000.0)
+
+
+def test_a_body_that_comes_drop_by_drop_is_left_and_resumed_by_range(s3, proxy, tmp_path):
+    data = content(4 * BLOCK)
+    fill(s3, {"p/a": data})
+    path = f"/{s3[1]}/p/a"
+    proxy.plan[path] = ["drip"]
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=PACED)
+    assert files_of(tmp_path / "raw") == {"a": data}
+    first, second = (asked for method, p, asked in proxy.requests if p == path)
+    assert first is None
+    at = int(second.removeprefix("bytes=").removesuffix("-"))
+    assert 2 * BLOCK - 5000 < at <= 2 * BLOCK + 200, "a quarter of the least pace is asked for at a time"
+
+
+@pytest.mark.parametrize("kind", ["trickle", "silence"])
+def test_an_answer_that_does_not_come_is_asked_for_again(s3, proxy, tmp_path, kind):
+    fill(s3, {"p/a": b"aaaa"})
+    proxy.plan[f"/{s3[1]}"], proxy.plan[f"/{s3[1]}/p/a"] = [kind], [kind]
+    patience = replace(PACED, timeout_s=1.0)
+    mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=patience)
+    assert files_of(tmp_path / "raw") == {"a": b"aaaa"}
+    assert list(proxy.faults.values()) == [[kind], [kind]]
+
+
+def test_an_object_that_always_drips_is_set_aside_with_its_pace(s3, proxy, tmp_path):
+    fill(s3, {"p/a": content(BLOCK), "p/b": b"b"})
+    proxy.plan[f"/{s3[1]}/p/a"] = ["drip"] * 9
+    done = mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(PACED, attempts=2))
+    assert files_of(tmp_path / "raw") == {"b": b"b"}
+    assert [record.file for record in done.rejected] == ["a"]
+    assert re.search(r"broke off 2 times .* bytes in 1 s\)", done.rejected[0].reason)
+    for thread in threading.enumerate():
+        if thread.name == "s3 body":
+            thread.join(10)
+            assert not thread.is_alive(), "who left a body also ends its reading"
+
+
+@pytest.mark.parametrize("kind", ["trickle", "silence", "drip"])
+def test_a_server_that_always_drips_or_never_answers_is_reported(s3, proxy, tmp_path, kind):
+    fill(s3, {"p/a": b"a", "p/b": content(BLOCK)})
+    for path in ("", "/p/a", "/p/b"):
+        proxy.plan[f"/{s3[1]}{path}"] = [kind] * 50
+    proxy.stall_s = 30.0
+    patience = replace(PACED, attempts=2, timeout_s=1.0)
+    with pytest.raises(S3Error, match=r"no usable answer from .*(no whole answer in 1 s|timed out).*run again"):
+        mirror(f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=patience)
+
+
+def test_the_stop_signal_is_heard_while_a_connection_is_silent(s3, proxy, tmp_path):
+    fill(s3, {"p/a": content(2 * BLOCK)})
+    proxy.plan[f"/{s3[1]}/p/a"], proxy.stall_s = ["stall"], 120.0
+    stop = StopSignal()
+    threading.Timer(1.0, stop.set).start()
+    deadline = time.monotonic() + 60
+    with pytest.raises(StopRequested):
+        mirror(
+            f"s3://{s3[1]}/p", tmp_path / "raw", endpoint=proxy.url, patience=replace(QUICK, timeout_s=600.0), stop=stop
+        )
+    assert proxy.faults[f"/{s3[1]}/p/a"] == ["stall"], "it was in the middle of the body"
+    assert time.monotonic() < deadline
