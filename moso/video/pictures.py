@@ -5,6 +5,7 @@ Legend: T frames, H W pixels.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from moso.video.packages import need
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 # What Pillow raises for damaged bytes: IndexError and struct.error where a header ends early.
-UNREADABLE = (OSError, EOFError, IndexError, KeyError, SyntaxError, TypeError, ValueError, struct.error)
+UNREADABLE = (OSError, EOFError, IndexError, KeyError, MemoryError, SyntaxError, TypeError, ValueError, struct.error)
 TICK_S = 0.01  # a GIF's unit of time
 FASTEST_FPS = 50.0  # players slow a shorter delay than 2 ticks down
 
@@ -113,14 +114,47 @@ def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         DataError: unreadable, damaged, absurdly large, or of more than 8 bits a channel.
         MissingPackage: Pillow is not installed.
     """
-    image, operations = need("PIL.Image", f"reading {path}"), need("PIL.ImageOps", f"reading {path}")
     try:
-        with image.open(path) as opened:
-            if opened.mode not in EIGHT_BIT:
-                raise DataError(f"{path}: pixels of mode {opened.mode}, expected 8 bits a channel")
-            return np.asarray(operations.exif_transpose(opened).convert("RGB"))
+        return decode(path, upright=True)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def decode(
+    encoded: Path | bytes,
+    *,
+    size: tuple[int, int] | None = None,
+    formats: tuple[str, ...] | None = None,
+    modes: tuple[str, ...] = EIGHT_BIT,
+    upright: bool = False,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """One image as RGB; transparency is ignored, grey repeated to three channels.
+
+    Args:
+        encoded: a file, or its bytes.
+        size: height and width that it must have; looked at before it is decoded, for a header may claim any.
+        formats: Pillow's names of those that it may have; None: all.
+        modes: Pillow's names of the kinds of pixels that it may have.
+        upright: turn it as its EXIF data say.
+
+    Raises:
+        DataError: it is none of these, is damaged, or absurdly large. The message does not name it.
+        MissingPackage: Pillow is not installed.
+    """
+    purpose = "reading images" if isinstance(encoded, bytes) else f"reading {encoded}"
+    image = need("PIL.Image", purpose)
+    try:
+        with image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=formats) as opened:
+            if size is not None and (opened.height, opened.width) != size:
+                raise DataError(f"{opened.height} x {opened.width} pixels, expected {size[0]} x {size[1]}")
+            if opened.mode not in modes:
+                expected = "8 bits a channel" if modes == EIGHT_BIT else " or ".join(modes)
+                raise DataError(f"pixels of mode {opened.mode}, expected {expected}")
+            turned = need("PIL.ImageOps", purpose).exif_transpose(opened) if upright else opened
+            return np.asarray(turned.convert("RGB"))
     except (*UNREADABLE, image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({_reason(error)})") from None
+        kind = " or ".join(formats) if formats else "an image"
+        raise DataError(f"cannot be read as {kind} ({_reason(error)})") from None
 
 
 def _gif_frames(gif: Any, repeats: list[int]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

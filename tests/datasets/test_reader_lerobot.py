@@ -533,10 +533,10 @@ def test_signals_of_another_dimension_or_with_nan_are_told(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda data: data[: len(data) // 2], "frame 2: cannot be read as a picture"),
+        (lambda data: data[: len(data) // 2], "frame 2: cannot be read as an image"),
         (lambda data: b"", "frame 2: no picture"),
-        (lambda data: b"GIF89a", "frame 2: cannot be read as a picture"),
-        (lambda data: fmt.png(np.zeros((8, 8, 3), np.uint8)), "frame 2: 8 x 8 pixels, info.json 32 x 32"),
+        (lambda data: b"GIF89a", "frame 2: cannot be read as an image"),
+        (lambda data: fmt.png(np.zeros((8, 8, 3), np.uint8)), "frame 2: 8 x 8 pixels, expected 32 x 32"),
     ],
 )
 def test_a_damaged_picture_in_the_parquet_takes_its_own_episode_and_camera_alone(

@@ -220,13 +220,17 @@ FRAMES = "env/cam0_video/frames"
         ("mp4", _replace("env/state", NUMBERS[:1, :4]), "1 usable frames"),
         ("mp4", _replace("env/state", np.full((8, 4), np.inf)), "states hold numbers that are not finite"),
         ("jpg", _edit(lambda file: file.__delitem__("env/cam0_video/frame3")), "frame3 is missing"),
-        ("jpg", _cut("env/cam0_video/frame5", 0.7), "camera 0's frame 5 is no whole JPEG"),
+        ("jpg", _cut("env/cam0_video/frame5", 0.7), "camera 0's frame 5: cannot be read as JPEG"),
         (
             "jpg",
             _replace("env/cam0_video/frame2", np.arange(99, dtype=np.uint8)),
-            "camera 0's frame 2 is no whole JPEG",
+            "camera 0's frame 2: cannot be read as JPEG",
         ),
-        ("jpg", _replace("env/cam0_video/frame4", np.zeros(0, dtype=np.uint8)), "camera 0's frame 4 is no whole JPEG"),
+        (
+            "jpg",
+            _replace("env/cam0_video/frame4", np.zeros(0, dtype=np.uint8)),
+            "camera 0's frame 4: cannot be read as JPEG",
+        ),
         ("jpg", _truncated, "no whole HDF5 file (OSError"),
     ],
 )
@@ -242,7 +246,7 @@ def test_a_jpeg_of_another_size_is_set_aside(tmp_path: Path) -> None:
     fmt.write(tmp_path / NAME, [fmt.video(0)], encoding="jpg")
     other = np.frombuffer(fmt.jpeg(fmt.video(0, 1, 20, 20)[0]), dtype=np.uint8)
     _replace("env/cam0_video/frame6", other)(tmp_path / NAME)
-    assert "camera 0's frame 6 has 20 x 20 pixels, the file says 16 x 32" in reason(tmp_path)
+    assert "camera 0's frame 6: 20 x 20 pixels, expected 16 x 32" in reason(tmp_path)
 
 
 def test_an_array_that_claims_an_absurd_size_takes_no_memory(tmp_path: Path) -> None:

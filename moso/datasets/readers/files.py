@@ -18,7 +18,7 @@ from moso.datasets.inside import inside
 from moso.errors import DataError
 from moso.provenance import digest_file
 from moso.video import probe, stream
-from moso.video.pictures import natural, read_image
+from moso.video.pictures import decode, natural
 
 SPLITS_CSV = "splits.csv"
 CHUNK_FRAMES = 8
@@ -181,9 +181,9 @@ def _splits_csv(path: Path, size: int, mtime_ns: int) -> dict[str, str]:
 
 def _image(root: Path, name: str) -> np.ndarray:
     try:
-        return read_image(root / name)
+        return decode(root / name, upright=True)
     except DataError as error:
-        raise DataError(f"{name}: {without(root / name, error)}") from None
+        raise DataError(f"{name}: {error}") from None
 
 
 def _shown(name: str) -> bool:

@@ -5,7 +5,6 @@ T frames of an episode, D numbers a frame, H W pixels.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ from moso.datasets.inside import inside
 from moso.datasets.readers.lerobot_episodes import Entry, one_line
 from moso.datasets.readers.lerobot_info import Camera
 from moso.errors import DataError
-from moso.video.packages import need
-from moso.video.pictures import EIGHT_BIT, UNREADABLE
+from moso.video.pictures import decode
 
 PICTURES = 8  # read and decoded at a time
 
@@ -156,22 +154,16 @@ def _row_groups(parquet: Any, first: int, count: int) -> tuple[list[int], int]:
 
 def _picture(cell: Any, root: Path, camera: Camera, frame: int) -> UInt8[np.ndarray, "H W 3"]:
     where = f"camera {camera.key}, frame {frame}"
+    size = None if camera.height is None or camera.width is None else (camera.height, camera.width)
     encoded = cell.get("bytes") if isinstance(cell, Mapping) else cell
-    image = need("PIL.Image", f"reading {where}")
     try:
         if encoded is None and isinstance(cell, Mapping) and cell.get("path"):
-            encoded = (root / inside(str(cell["path"]))).read_bytes()
-        if not isinstance(encoded, bytes) or not encoded:
-            raise DataError(f"{where}: no picture")
-        with image.open(io.BytesIO(encoded)) as opened:
-            size = opened.height, opened.width
-            if camera.height is not None and size != (camera.height, camera.width):
-                raise DataError(f"{where}: {size[0]} x {size[1]} pixels, info.json {camera.height} x {camera.width}")
-            if opened.mode not in EIGHT_BIT:
-                raise DataError(f"{where}: pixels of mode {opened.mode}, expected 8 bits a channel")
-            return np.asarray(opened.convert("RGB"))
-    except (*UNREADABLE, image.DecompressionBombError, MemoryError) as error:
-        raise DataError(f"{where}: cannot be read as a picture ({one_line(error)})") from None
+            encoded = root / inside(str(cell["path"]))
+        if not isinstance(encoded, (bytes, Path)) or not encoded:
+            raise DataError("no picture")
+        return decode(encoded, size=size)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _check_numbering(numbers: np.ndarray) -> None:

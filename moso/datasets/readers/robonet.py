@@ -25,7 +25,6 @@ are written here hold no checksums, so that flipped bits which a codec takes for
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +38,8 @@ from moso.datasets.episode import Episode, Rejected, Source
 from moso.datasets.readers.files import walk
 from moso.datasets.readers.options import options_of
 from moso.errors import ConfigError, DataError
-from moso.video.packages import MissingPackage, need
+from moso.video.packages import MissingPackage
+from moso.video.pictures import decode
 from moso.video.streaming import stream as stream_video
 
 if TYPE_CHECKING:
@@ -186,20 +186,10 @@ class _Video:
             yield np.stack(pictures)
 
     def _jpeg(self, data: bytes, step: int) -> np.ndarray:
-        image = need("PIL.Image", "reading RoboNet's JPEGs")
-        name = f"camera {self.camera}'s frame {step}"
         try:
-            with image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
-                if picture.size != (self.width, self.height):  # before it is decoded: a header may claim any size
-                    raise DataError(
-                        f"{name} has {picture.height} x {picture.width} pixels, the file says "
-                        f"{self.height} x {self.width}"
-                    )
-                if picture.mode != "RGB":
-                    raise DataError(f"{name} has channels {picture.mode}, expected RGB")
-                return np.asarray(picture)
-        except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-            raise DataError(f"{name} is no whole JPEG ({error})") from None
+            return decode(data, size=(self.height, self.width), formats=("JPEG",), modes=("RGB",))
+        except DataError as error:
+            raise DataError(f"camera {self.camera}'s frame {step}: {error}") from None
 
 
 @contextmanager
