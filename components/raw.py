@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from typing import IO
 
 from moso.datasets.archives import Limits, unpack_once
 from moso.datasets.episode import Rejected
+from moso.datasets.folders import files_of
 from moso.datasets.spec import DatasetSpec
 from moso.errors import ConfigError, DataError
 from moso.lock import hold
@@ -121,7 +121,7 @@ def _with_archives(raw: Raw, patterns: tuple[str, ...], own: Path, limits: Limit
             raise DataError(f"{root}: no archive matches {pattern!r} of source.archives{why}")
         archives |= found
     files: dict[str, Path] = {}
-    for path in _files(root):
+    for path in files_of(root, follow=True):  # as readers do where there are no archives
         if path not in archives:
             files[path.relative_to(root).as_posix()] = path
     used: set[Path] = set()
@@ -129,7 +129,7 @@ def _with_archives(raw: Raw, patterns: tuple[str, ...], own: Path, limits: Limit
         place = archive.relative_to(root)
         folder = _unpacked(archive, place.as_posix(), own, limits, stop)
         used.add(folder)
-        for path in _files(folder):
+        for path in files_of(folder):
             name = (place.parent / path.relative_to(folder)).as_posix()
             if name in files:
                 raise DataError(f"{archive}: {name} is in another archive too, or beside it; remove one of them")
@@ -187,12 +187,6 @@ def _use(own: Path, wanted: set[Path]) -> None:
 
 _USED: dict[Path, IO[str]] = {}
 """Sources that this process uses: files it holds a shared lock on. The system lets go of them when the process ends."""
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(root):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names))
 
 
 def _own(work: Path, source: dict[str, str]) -> Path:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from moso.datasets.folders import files_of
 from moso.datasets.inside import inside
 from moso.errors import DataError, MosoError, StopRequested
 from moso.step import StopSignal
@@ -135,7 +136,7 @@ def _watched(archive: Path, command: Sequence[str], folder: Path, limit: int, st
                 time.sleep(WATCH_S)
                 if stop:
                     raise StopRequested(f"while unpacking {archive}")
-                if sum(path.lstat().st_size for path in _files(folder)) > limit:
+                if sum(path.lstat().st_size for path in files_of(folder)) > limit:
                     raise DataError(f"{archive} unpacks to more than {limit} bytes (source.limit_gigabytes)")
         finally:
             process.kill()
@@ -143,11 +144,6 @@ def _watched(archive: Path, command: Sequence[str], folder: Path, limit: int, st
         if process.returncode:
             reason = _first_line(said) or f"{Path(command[0]).name} ended with {process.returncode}"
             raise DataError(f"{archive} is damaged: {reason}")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, files in os.walk(folder):
-        yield from (Path(parent, name) for name in files)
 
 
 def _first_line(said: IO[bytes]) -> str:

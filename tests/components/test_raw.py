@@ -101,6 +101,18 @@ def test_archives_inside_a_folder_unpack_in_their_place_and_the_folder_stays_as_
     assert files_of(raw_root(spec, None, tmp_path / "work", None).root) == {**TREE, "new.txt": b"new"}
 
 
+def test_a_linked_folder_beside_archives_is_in_the_tree_and_one_that_leads_round_is_followed_once(kth, tmp_path):
+    (tmp_path / "elsewhere" / ".hidden").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "person02_running_d1.avi").write_bytes(b"runs")
+    (tmp_path / "elsewhere" / ".hidden" / "x").write_bytes(b"x")
+    (kth / "running").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(kth)
+    spec = spec_of(kind="folder", path=str(kth), archives=["**/*.zip"])
+    root = raw_root(spec, None, tmp_path / "work", None).root
+    linked = {"running/person02_running_d1.avi": b"runs", "running/.hidden/x": b"x"}
+    assert files_of(root) == {**TREE, **linked}
+
+
 def test_the_same_file_in_two_archives_and_a_pattern_without_archive_are_refused(kth, tmp_path):
     pack_zip(kth / "again.zip", {"person01_walking_d1.avi": b"other"})
     with pytest.raises(DataError, match="in another archive too"):

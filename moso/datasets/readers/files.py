@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import csv
 import functools
-import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from moso.datasets import folders
 from moso.datasets.episode import SPLITS
 from moso.datasets.inside import inside
 from moso.errors import DataError
 from moso.provenance import digest_file
 from moso.video import probe, stream
-from moso.video.pictures import decode, natural
+from moso.video.pictures import decode
 
 SPLITS_CSV = "splits.csv"
 CHUNK_FRAMES = 8
@@ -34,15 +34,7 @@ def walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; put the raw files there, or name their folder in ingest.raw")
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted((f for f in folders if _shown(f)), key=_order)
-        yield PurePosixPath(Path(folder).relative_to(root).as_posix()), sorted(filter(_shown, files), key=_order)
+    yield from folders.walk(root, shown=_shown, follow=True)
 
 
 @functools.lru_cache(maxsize=8)  # thousands of sources ask for the same lists
@@ -188,7 +180,3 @@ def _image(root: Path, name: str) -> np.ndarray:
 
 def _shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
-
-
-def _order(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    return natural(name), name
