@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moso.datasets.episode import Episode, Rejected, Source
-from moso.datasets.ingest import ingest
+from moso.datasets.ingest import ingest, read_source
 from moso.datasets.quarantine import check_share
 from moso.datasets.readers import bair
 from moso.datasets.spec import DatasetSpec, SourceSpec, SplitSpec
@@ -252,7 +252,6 @@ def _without(keys: dict[str, bytes], *names: str) -> bytes:
         ),
         (lambda t: fmt.example(t.keys | {"1/action": fmt.float_feature([1, 2])}), "'1/action' holds 2 numbers"),
         (lambda t: fmt.example(t.keys | {"1/action": fmt.float_feature([np.nan] * 4)}), "actions hold numbers that"),
-        (lambda t: fmt.example(small(9, frames=5).keys), "5 frames, the spec says 6"),
         (lambda t: fmt.example({}), "no frames of the view 'image_aux1'; it holds no view"),
         (lambda t: b"\xff" * 40, "no tf.train.Example"),
         (lambda t: b"", "no frames of the view"),
@@ -269,6 +268,15 @@ def test_a_record_that_is_no_such_trajectory_is_set_aside(
     assert bad.offset == starts[1]
     assert reason in bad.reason
     assert "\n" not in bad.reason
+
+
+def test_a_trajectory_of_another_length_than_the_spec_says_is_set_aside_by_ingest_at_its_record(
+    tmp_path: Path, spec: DatasetSpec
+) -> None:
+    starts = fmt.write(tmp_path / "train" / "traj_0_to_2.tfrecords", [small(0), small(9, frames=5), small(2)])
+    name, rows, bad = read_source(tmp_path, spec, Splits.of(spec), Source("train/traj_0_to_2.tfrecords"))
+    assert [row["episode_id"][-5:] for row in rows] == ["00000", "00002"]
+    assert bad == [Rejected(name, starts[1], "train/traj_0_to_2/00001: 5 frames, the spec says 6", name)]
 
 
 def test_frames_of_another_size_than_the_options_say_are_set_aside(tmp_path: Path, spec: DatasetSpec) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from moso.datasets.episode import Episode, Rejected, Source
+from moso.datasets.ingest import read_source
 from moso.datasets.readers import FORMATS, reader, sim_push
 from moso.datasets.spec import DatasetSpec, SignalSpec
+from moso.datasets.splits import Splits
 from moso.errors import ConfigError
 
 Write = Callable[..., str]
@@ -68,8 +70,6 @@ ZEROS = np.zeros((5, 4, 4, 3), np.uint8)
         ({"frames": np.moveaxis(ZEROS, -1, 1)}, r"frames have shape (5, 3, 4, 4)"),
         ({"frames": ZEROS[:, :0]}, r"frames have shape (5, 0, 4, 3)"),
         ({"frames": ZEROS[:4]}, "actions have 5 rows, there are 4 frames"),
-        ({"frames": ZEROS[:4], "actions": np.zeros((4, 3), np.float32), "states": np.zeros((4, 2), np.float32)},
-         "4 frames, the spec says 5"),
         ({"actions": np.zeros((5, 3))}, "actions are float64, expected float32"),
         ({"states": np.full((5, 2), np.nan, np.float32)}, "states hold numbers that are not finite"),
         ({"states": None}, "states"),
@@ -80,6 +80,16 @@ def test_wrong_content_is_rejected_with_what_is_wrong(
     arrays: dict[str, np.ndarray | None], said: str, tmp_path: Path, spec: DatasetSpec, write_raw: Write
 ) -> None:
     assert said in reason(tmp_path, write_raw(1, **arrays), spec)
+
+
+def test_an_episode_of_another_length_than_the_spec_says_is_set_aside_by_ingest(
+    tmp_path: Path, spec: DatasetSpec, write_raw: Write
+) -> None:
+    short = {"actions": np.zeros((4, 3), np.float32), "states": np.zeros((4, 2), np.float32)}
+    source = write_raw(1, frames=ZEROS[:4], **short)
+    _, rows, bad = read_source(tmp_path, spec, Splits.of(spec), Source(source))
+    assert rows == []
+    assert bad == [Rejected(source, 0, "seed_000001: 4 frames, the spec says 5", source)]
 
 
 def test_a_truncated_file_is_rejected_wherever_it_ends(tmp_path: Path, spec: DatasetSpec, write_raw: Write) -> None:

@@ -75,8 +75,8 @@ def read(
         with np.load(path, allow_pickle=False) as file:
             frames, actions, states = file["frames"], file["actions"], file["states"]
         episode = Episode.of(path.stem, source.name, frames, spec.fps, actions, states)
-        frames = episode.load()
-        _check(episode, len(frames), spec)
+        episode.load()
+        _check(episode, spec)
     except UNREADABLE as error:
         reason = str(error).strip("'\"") or type(error).__name__
         yield Rejected(source.name, 0, reason if isinstance(error, DataError) else f"{type(error).__name__}: {reason}")
@@ -84,9 +84,7 @@ def read(
     yield episode
 
 
-def _check(episode: Episode, frames: int, spec: DatasetSpec) -> None:
-    if spec.episode_frames is not None and frames != spec.episode_frames:
-        raise DataError(f"{frames} frames, the spec says {spec.episode_frames}")
+def _check(episode: Episode, spec: DatasetSpec) -> None:
     for name, values, signal in (
         ("actions", episode.actions, spec.actions),
         ("states", episode.states, spec.states),
