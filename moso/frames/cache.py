@@ -114,11 +114,16 @@ class FrameCache:
     def shard(self, number: int, name: str = "frames") -> np.ndarray:
         """A shard's whole array `name` ("frames", "actions", "states") as a read-only view of the memory map."""
         key = number, name
-        if key not in self._arrays:
+        array = self._arrays.get(key)
+        if array is None:
             path = self.folder / SHARDS / f"{number:05d}" / f"{name}.npy"
             # A plain view: slicing np.memmap itself costs some microseconds a call.
-            self._arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        return self._arrays[key]
+            array = self._arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        return array
+
+    def forget(self) -> None:
+        """Let go of the memory maps, whose pages count as this process's memory; views in use keep theirs."""
+        self._arrays.clear()
 
     def frames(self, episode_id: str, first: int = 0, count: int | None = None) -> UInt8[np.ndarray, "n H W 3"]:
         """Frames [first, first + count) of an episode (to its end by default): uint8 [0, 255], a view, read-only.

@@ -26,7 +26,10 @@ def statistics(cache: FrameCache) -> dict[str, dict[str, Any]]:
 def _split_statistics(cache: FrameCache, episodes: list[str]) -> dict[str, Any]:
     histogram = np.zeros(256, dtype=np.int64)
     difference, pairs, frames = 0, 0, 0
+    shard = None
     for episode_id in episodes:
+        if shard != (shard := cache.place(episode_id).shard):
+            cache.forget()  # resident memory is a shard's, whatever the data set's size
         video = cache.frames(episode_id)
         frames += len(video)
         # Frame by frame where frames are large: bincount widens its input eightfold.

@@ -39,3 +39,15 @@ def test_figures_of_random_videos_agree_with_plain_numpy(cache: FrameCache, vide
         assert figures[split]["brightness"]["mean"] == pytest.approx(pixels.mean())
         assert figures[split]["brightness"]["std"] == pytest.approx(pixels.std())
         assert figures[split]["mean_difference"] == pytest.approx(steps.mean())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not say what is mapped")
+def test_one_shard_is_mapped_at_a_time_whatever_the_number_of_shards(tmp_path: Path) -> None:
+    with FrameCacheWriter(tmp_path, height=4, width=4, fps=10.0, shard_bytes=100) as writer:
+        for i in range(8):
+            writer.add(f"e{i}", "train" if i % 2 else "test", np.full((2, 4, 4, 3), i, np.uint8))
+    cache = FrameCache.open(tmp_path)
+    assert len(cache.index["shards"]) == 8
+    assert {split: figures["frames"] for split, figures in statistics(cache).items()} == {"train": 8, "test": 8}
+    maps = Path("/proc/self/maps").read_text()
+    assert len({line.split()[-1] for line in maps.splitlines() if str(tmp_path) in line}) == 1
