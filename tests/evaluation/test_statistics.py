@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moso.evaluation.statistics import paired_bootstrap
+from moso.evaluation.statistics import bootstrap_band, paired_bootstrap
 
 
 def test_interval_of_two_episodes_is_the_range_worked_out_by_hand():
@@ -57,3 +57,37 @@ def test_same_seed_same_interval_whatever_the_order_of_clips():
 def test_refuses_what_has_no_mean(method, episodes, message):
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(np.array(method), np.zeros(len(method)), episodes)
+
+
+def test_smallest_detectable_difference_is_that_of_a_test_on_a_mean():
+    # Two-sided at 95% with 80% power: (1.96 + 0.8416) standard errors, of unit variance over 400 episodes 1/20 each.
+    values = np.random.default_rng(4).normal(size=400)
+    values = (values - values.mean()) / values.std()
+    found = paired_bootstrap(values, np.zeros(400), [str(i) for i in range(400)])
+    assert found.detectable() == pytest.approx((1.959964 + 0.841621) / 20, rel=0.03)
+    assert found.detectable(0.9) > found.detectable(0.8)
+    with pytest.raises(ValueError, match="power"):
+        found.detectable(0.3)
+
+
+def test_a_true_difference_of_the_detectable_size_is_seen_four_times_in_five():
+    random, episodes = np.random.default_rng(5), [str(i) for i in range(60)]
+    size = (1.959964 + 0.841621) / np.sqrt(60)
+    seen = [
+        paired_bootstrap(random.normal(size, 1.0, 60), np.zeros(60), episodes, resamples=1000, seed=i).low > 0
+        for i in range(300)
+    ]
+    assert 0.74 < np.mean(seen) < 0.87  # 0.8 within three standard deviations of 300 draws, and the bootstrap's bias
+
+
+def test_band_is_the_interval_of_each_frame():
+    values, names = np.random.default_rng(6).normal(size=(12, 3)), [f"e{i // 2}" for i in range(12)]
+    low, high = bootstrap_band(values, names, seed=3)
+    for frame in range(3):
+        alone = paired_bootstrap(values[:, frame], np.zeros(12), names, seed=3)
+        assert (low[frame], high[frame]) == (pytest.approx(alone.low), pytest.approx(alone.high))
+
+
+def test_band_refuses_values_that_are_no_numbers():
+    with pytest.raises(ValueError, match="not finite"):
+        bootstrap_band(np.array([[1.0, np.inf]]), ["a"])
