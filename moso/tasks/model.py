@@ -129,6 +129,40 @@ class Model(Networks):
         """What `rollout` gives with `fade` and without, drawn from the same tokens: for measuring what fading does."""
         return self._rolled(frames, length, carry, (True, False), seed, sampling, on_progress)
 
+    def trials(
+        self,
+        frames: np.ndarray,
+        samples: int,
+        length: int | None = None,
+        *,
+        carry: Carry = "tokens",
+        fade: bool = True,
+        seed: Seed = 0,
+        sampling: SamplingConfig | None = None,
+    ) -> Iterator[tuple[slice, UInt8[np.ndarray, "N n L H W 3"]]]:
+        """Many samples of each clip, a few at a time: for "the best of 100", whose videos need not be held together.
+
+        All clips handed in are worked on together, and each is encoded once: hand in at most `batch`.
+
+        Args:
+            frames: the given frames, uint8 [0, 255] (N, K, H, W, 3).
+            samples: S, how many of each clip; sample j of seed s is what seed s + j gives.
+            length: L, frames to predict; T - K by default.
+            carry, fade: as in `rollout`.
+            seed: as in `predict`.
+            sampling: settings in place of the model's own.
+
+        Returns:
+            Pairs: which samples, and their videos, uint8 [0, 255]; all S samples of all clips, in order.
+
+        Raises:
+            InputError: what does not fit, or a model that takes no given frames.
+        """
+        seeds, count = self._given(frames, seed), checks.check_count("samples", samples)
+        steps = self.predicted_frames if length is None else checks.check_count("length", length)
+        checks.check_choice("carry", carry, get_args(Carry))
+        return self._trials(frames, count, steps, carry, fade, seeds, sampling or self.sampling)
+
     def generate(
         self,
         count: int,
@@ -372,6 +406,22 @@ class Model(Networks):
             self.batch,
             on_progress,
         )
+
+    def _trials(
+        self,
+        frames: np.ndarray,
+        samples: int,
+        length: int,
+        carry: Carry,
+        fade: bool,
+        seeds: list[int],
+        sampling: SamplingConfig,
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        # Apart from `trials`, whose checks are to speak when it is called.
+        made = rolling.trials(self, frames, samples, length, carry, fade, seeds, sampling)
+        step = inference(lambda: next(made, None))
+        while (part := step()) is not None:
+            yield part
 
     def _given(self, frames: Any, seed: Seed) -> list[int]:
         if not self.given_frames:

@@ -14,12 +14,13 @@ given, h w token grid, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from moso.choices import Carry
+from moso.tasks.chunks import chunks
 from moso.tasks.encode import decode
 from moso.tasks.networks import Networks
 from moso.tasks.predict import Conditioning, condition, draw
@@ -81,11 +82,55 @@ def rollout(
     A shorter rollout is the beginning of a longer one. `faded` has an entry for each of the V videos of a clip: whether
     its joints are faded. They are drawn from the same tokens.
     """
-    given_frames, frames = networks.given_frames, networks.clip_frames
+    return roll(networks, condition(networks, given), length, carry, faded, seeds, sampling)
+
+
+def trials(
+    networks: Networks,
+    given: UInt8[np.ndarray, "N K H W 3"],
+    samples: int,
+    length: int,
+    carry: Carry,
+    faded: bool,
+    seeds: Sequence[int],
+    sampling: SamplingConfig,
+) -> Iterator[tuple[slice, UInt8[np.ndarray, "N n L H W 3"]]]:
+    """Samples of the `length` frames that follow, `networks.batch` videos (or one a clip, if that is more) at a time.
+
+    The given frames are encoded once, and what Stage II knows of them is worked out once for the samples of a turn.
+    Memory does not depend on the number of samples. Sample j of seed s is what seed s + j gives (`predict_samples`).
+
+    Yields:
+        Which samples, and their videos.
+    """
     known = condition(networks, given)
-    result = np.empty((len(given), len(faded), length, *given.shape[2:]), dtype=np.uint8)
+    for part in chunks(samples, max(1, networks.batch // len(given))):
+        count = part.stop - part.start
+        each = [seed + number for seed in seeds for number in range(part.start, part.stop)]
+        videos = roll(networks, known, length, carry, (faded,), each, sampling, count)[:, 0]
+        yield part, videos.reshape(len(given), count, *videos.shape[1:])
+
+
+def roll(
+    networks: Networks,
+    known: Conditioning,
+    length: int,
+    carry: Carry,
+    faded: Sequence[bool],
+    seeds: Sequence[int],
+    sampling: SamplingConfig,
+    samples: int = 1,
+) -> UInt8[np.ndarray, "R V L H W 3"]:
+    """`rollout` from what Stage II is told: R = N x `samples` videos, those of a row of `known` one after the other.
+
+    `seeds` has one a video.
+    """
+    given_frames, frames = networks.given_frames, networks.clip_frames
+    result = np.empty((len(seeds), len(faded), length, networks.height, networks.width, 3), dtype=np.uint8)
     for clip, done in enumerate(range(0, length, frames - given_frames)):
-        tokens = draw(networks, known, [clip_seed(seed, clip) for seed in seeds], sampling)
+        drawn_seeds = [clip_seed(seed, clip) for seed in seeds]
+        # From the second clip on each sample goes on from tokens of its own.
+        tokens = draw(networks, known, drawn_seeds, sampling, 1 if clip else samples)
         wanted = range(given_frames, min(frames, given_frames + length - done))
         drawn = decode(networks, tokens, wanted)
         before = decode(networks, tokens, [given_frames - 1])[:, 0] if clip and any(faded) else None

@@ -109,6 +109,28 @@ def test_faded_joint_starts_from_the_frame_before_it(model, clips):
     assert (faded[:, 2] != cut[:, 2]).any()
 
 
+@pytest.mark.parametrize("carry", ["tokens", "frames"])
+def test_trials_are_the_rollouts_of_one_seed_after_the_other(model, clips, carry):
+    seeds = [5, 40, 7, 8, 9]
+    parts = list(model.trials(clips[:, :K], 3, 5, carry=carry, seed=seeds))
+    assert [number for part, _ in parts for number in range(part.start, part.stop)] == [0, 1, 2]
+    together = np.concatenate([videos for _, videos in parts], axis=1)
+    assert together.shape == (5, 3, 5, 16, 16, 3)
+    for number in range(3):
+        alone = model.rollout(clips[:, :K], 5, carry=carry, seed=[seed + number for seed in seeds])
+        np.testing.assert_array_equal(together[:, number], alone)
+
+
+def test_trials_encode_the_given_frames_once_and_hold_a_batch_of_videos(model, clips, monkeypatch):
+    encoded = []
+    encode = model.vqvae.encode
+    monkeypatch.setattr(model.vqvae, "encode", lambda frames: encoded.append(len(frames)) or encode(frames))
+    monkeypatch.setattr(model, "batch", 4)
+    sizes = [videos.shape[:2] for _, videos in model.trials(clips[:2, :K], 7)]
+    assert encoded == [2]
+    assert sizes == [(2, 2), (2, 2), (2, 2), (2, 1)]
+
+
 def test_no_frame_to_predict_is_refused(model, clips):
     with pytest.raises(InputError, match="length: expected a whole number from 1, got 0"):
         model.rollout(clips[:, :K], 0)
