@@ -8,11 +8,13 @@ is the published one, whoever put it there. They lie in `folder()`: the one that
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moso.download import DownloadError, OnProgress, download
-from moso.errors import ConfigError, MosoError
+from moso.errors import ConfigError, DataError, MosoError
 from moso.provenance import digest_file
 
 VARIABLE = "MOSO_WEIGHTS"
@@ -33,6 +35,8 @@ class PretrainedFile:
         bytes: its size; None where no source states it.
         sha256: of its content, hexadecimal, as public projects pin it.
         used_for: what in moso asks for it.
+        licence: of the file, as far as its publisher states one; whoever fetches it is bound by it, moso passes
+            nothing on.
     """
 
     file: str
@@ -40,7 +44,12 @@ class PretrainedFile:
     bytes: int | None
     sha256: str
     used_for: str
+    licence: str = "not stated"
 
+
+TORCHVISION = (
+    "torchvision's code BSD-3-Clause; its weights may be bound by the terms of ImageNet (torchvision's README)"
+)
 
 FILES: dict[str, PretrainedFile] = {
     "vgg16": PretrainedFile(
@@ -49,6 +58,7 @@ FILES: dict[str, PretrainedFile] = {
         553_433_881,
         "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         "perceptual loss of Stage I, LPIPS (VGG)",
+        TORCHVISION,
     ),
     "alexnet": PretrainedFile(
         "alexnet-owt-7be5be79.pth",
@@ -56,6 +66,7 @@ FILES: dict[str, PretrainedFile] = {
         244_408_911,
         "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         "LPIPS (AlexNet)",
+        TORCHVISION,
     ),
     "squeezenet": PretrainedFile(
         "squeezenet1_1-b8a52dc0.pth",
@@ -63,6 +74,7 @@ FILES: dict[str, PretrainedFile] = {
         None,
         "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
         "LPIPS (SqueezeNet)",
+        TORCHVISION,
     ),
     "inception": PretrainedFile(
         "weights-inception-2015-12-05-6726825d.pth",
@@ -73,6 +85,7 @@ FILES: dict[str, PretrainedFile] = {
         None,
         "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         "FID",
+        "torch-fidelity, which publishes it, Apache-2.0; converted from TensorFlow's Inception of 2015-12-05",
     ),
     "i3d": PretrainedFile(
         "i3d_torchscript.pt",
@@ -83,6 +96,7 @@ FILES: dict[str, PretrainedFile] = {
         51_235_320,
         "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
         "FVD",
+        "none stated beside the file; StyleGAN-V's export of DeepMind's I3D (Kinetics-400): ask its publishers",
     ),
 }
 """By the name that `moso weights` uses."""
@@ -94,24 +108,31 @@ def folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "moso" / "weights"
 
 
-def known(name: str) -> PretrainedFile:
+def known(name: str, files: Mapping[str, PretrainedFile] | None = None) -> PretrainedFile:
     """The entry of `name`.
+
+    Args:
+        files: another table than FILES; tests put stand-ins there.
 
     Raises:
         ConfigError: no such entry.
     """
-    if name not in FILES:
-        raise ConfigError("weights", name, "no such pretrained network", f"known: {', '.join(FILES)}")
-    return FILES[name]
+    table = FILES if files is None else files
+    if name not in table:
+        raise ConfigError("weights", name, "no such pretrained network", f"known: {', '.join(table)}")
+    return table[name]
 
 
-def path_of(name: str) -> Path:
+def path_of(name: str, files: Mapping[str, PretrainedFile] | None = None) -> Path:
     """The verified file of a network: its content is read once and its sha256 compared.
+
+    Args:
+        files: another table than FILES; tests put stand-ins there. The check is the same.
 
     Raises:
         WeightsError: it is not in the folder, or is another file; the message says how to get it.
     """
-    entry = known(name)
+    entry = known(name, files)
     path = folder() / entry.file
     if not path.is_file():
         raise WeightsError(
@@ -125,6 +146,21 @@ def path_of(name: str) -> Path:
             f"`moso weights fetch {name}` replaces it ({entry.addresses[0]})"
         )
     return path
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The state dict of a file, on the CPU. weights_only: nothing in it is run.
+
+    Raises:
+        DataError: it cannot be read so.
+    """
+    import torch  # kept off the start of `moso weights`
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a file that is no checkpoint
+        raise DataError(f"{path} cannot be read as weights: {error}") from error
+    return state
 
 
 def is_verified(name: str) -> bool | None:

@@ -1,0 +1,102 @@
+"""LPIPS of single frames (Zhang et al. 2018), package lpips v0.1: a metric a backbone.
+
+The released MOSO code evaluates with AlexNet and trains with VGG, MAGVIT and iVideoGPT evaluate with VGG; the backbone
+moves the value fourfold, so it is part of the metric's name ("lpips_alex"), and figures of two never share a column.
+Lower is better. There is no LPIPS without the published weights (moso.pretrained).
+
+Legend: B batch, T frames, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from moso import pretrained
+from moso.errors import ConfigError, DataError
+from moso.torchvision_import import import_with_torchvision
+from moso.vqvae.perceptual import FILES, VERSION, Backbone, load_lpips
+
+NAMES: dict[str, Backbone] = {f"lpips_{backbone}": backbone for backbone in get_args(Backbone)}
+"""Metric -> lpips' name of its backbone."""
+MINIMUM_SIDE: dict[Backbone, int] = {"alex": 31, "vgg": 16, "squeeze": 17}
+"""Pixels below which a pooling of the backbone has nothing left."""
+HEADS: dict[Backbone, str] = {
+    "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+}
+"""sha256 of the 1x1 heads that package lpips brings: they are as much of the figure as the backbone."""
+FRAMES = 64
+"""Frames in one pass of the network: bounds the memory, changes no figure."""
+
+
+class LpipsMetric:
+    """LPIPS with one backbone.
+
+    Attributes:
+        name: "lpips_alex", "lpips_vgg" or "lpips_squeeze".
+        networks: file -> sha256 of what the figure rests on: backbone and heads; part of the protocol.
+        convention: in words, for the protocol.
+    """
+
+    def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
+        """Load the network.
+
+        Raises:
+            ConfigError: no such metric.
+            WeightsError: the backbone's file is missing or another one; the message says how to get it.
+            DataError: package lpips brings other heads than those of v0.1.
+        """
+        if name not in NAMES:
+            raise ConfigError("metrics", name, "no such LPIPS", f"known: {', '.join(NAMES)}")
+        self.name, self.backbone, self.device = name, NAMES[name], torch.device(device)
+        self.network = load_lpips(self.backbone, device)
+        entry = pretrained.known(FILES[self.backbone])
+        self.networks: Mapping[str, str] = {
+            entry.file: entry.sha256,
+            f"lpips v{VERSION} {self.backbone}.pth": verified_heads(self.backbone),
+        }
+        self.convention = f"distance, lower is better; lpips v{VERSION}, {self.backbone}, [-1,1]; mean over frames"
+
+    @torch.no_grad()
+    def __call__(self, frames: Float[Tensor, "B T C H W"], truth: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T"]:
+        """Distance of each frame, float64, on the CPU.
+
+        Args:
+            frames: float [0, 1].
+            truth: float [0, 1], what `frames` should be.
+
+        Raises:
+            DataError: frames smaller than the backbone takes, or not of three channels.
+        """
+        channels, height, width = frames.shape[2:]
+        least = MINIMUM_SIDE[self.backbone]
+        if channels != 3 or min(height, width) < least:
+            raise DataError(
+                f"{self.name} needs 3 channels and at least {least} x {least} pixels, "
+                f"got {channels} channels, {height} x {width}"
+            )
+        pairs = zip(frames.flatten(0, 1).split(FRAMES), truth.flatten(0, 1).split(FRAMES), strict=True)
+        distances = [self.network(one.to(self.device), other.to(self.device)) for one, other in pairs]
+        return torch.cat(distances).double().cpu().view(frames.shape[:2])
+
+
+def verified_heads(backbone: Backbone) -> str:
+    """sha256 of the heads that the installed package lpips brings.
+
+    Raises:
+        DataError: they are not those of v0.1.
+    """
+    lpips = import_with_torchvision("lpips")
+    path = Path(str(lpips.__file__)).parent / "weights" / f"v{VERSION}" / f"{backbone}.pth"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != HEADS[backbone]:
+        raise DataError(f"{path}: sha256 is {found}, that of the heads of LPIPS v{VERSION} is {HEADS[backbone]}")
+    return found
