@@ -47,9 +47,7 @@ class PretrainedFile:
     licence: str = "not stated"
 
 
-TORCHVISION = (
-    "torchvision's code BSD-3-Clause; its weights may be bound by the terms of ImageNet (torchvision's README)"
-)
+TORCHVISION = "torchvision (code BSD-3-Clause); its README: weights may have terms of their data set, ImageNet"
 
 FILES: dict[str, PretrainedFile] = {
     "vgg16": PretrainedFile(

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from moso import pretrained
-from moso.errors import DataError
+from moso.errors import ConfigError, DataError
 from moso.evaluation.inception import DIMENSION, inception_of
 from moso.evaluation.protocol import NotComputed
 from moso.pretrained import PretrainedFile
@@ -30,7 +30,7 @@ NETWORK_OF = {
 }
 """Metric -> its file's name in moso.pretrained."""
 CONVENTIONS = {
-    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, rescale and resize inside); N - 1; by video",
+    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, rescaling and resizing itself); N - 1; by video",
     "fid": "Fréchet distance of Inception-v3's pool3 (2048), TensorFlow 1's bilinear resize to 299; N - 1; by frame",
 }
 I3D_MINIMUM_FRAMES = 10
@@ -162,9 +162,12 @@ def load_features(
     """The network of "fvd" or "fid".
 
     Raises:
+        ConfigError: another metric.
         WeightsError: its file is missing or another one.
     """
-    return {"fvd": I3D, "fid": InceptionV3}[metric](device, files=files)
+    if metric not in CONVENTIONS:
+        raise ConfigError("metrics", metric, "no Fréchet distance", f"known: {', '.join(CONVENTIONS)}")
+    return I3D(device, files=files) if metric == "fvd" else InceptionV3(device, files=files)
 
 
 def not_computed(metric: str, frames: int | None = None) -> NotComputed | None:

@@ -1,8 +1,8 @@
 """FID's Inception-v3 (Szegedy et al. 2015) up to pool3: the network of TensorFlow's graph of 2015-12-05.
 
-The names of the modules are those of the published state dict. It differs from torchvision's Inception-v3 in
-what Heusel et al. 2017 measured with: averages over 3 x 3 do not count the padding, the last block pools by the maximum,
-and pictures are resized as TensorFlow 1 did. Any of them moves the FID, so none is a choice here.
+The names of the modules are those of the published state dict. It differs from torchvision's Inception-v3 in what
+Heusel et al. 2017 measured with: averages over 3 x 3 do not count the padding, the last block pools by the maximum, and
+pictures are resized as TensorFlow 1 did. Any of them moves the FID, so none is a choice here.
 
 Legend: n pictures, C channels, H W pixels.
 """
