@@ -1,4 +1,4 @@
-"""Many samples of each clip: which is best, worked out by hand; and a run that was broken off goes on to the same end."""
+"""Many samples of each clip: which is best, worked out by hand; a run that was broken off goes on to the same end."""
 
 import json
 
