@@ -67,7 +67,7 @@ class GroupedMoments:
         """What `state` was taken of."""
         grouped = cls(0, 0)
         for place in range(len(state["count"])):
-            grouped.groups.append(Moments.from_state({name: array[place] for name, array in state.items()}))
+            grouped.groups.append(Moments.from_state({name: np.asarray(array[place]) for name, array in state.items()}))
         return grouped
 
 

@@ -30,7 +30,7 @@ NETWORK_OF = {
 }
 """Metric -> its file's name in moso.pretrained."""
 CONVENTIONS = {
-    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, rescaling and resizing itself); N - 1; by video",
+    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, its own resize); N - 1; by video",
     "fid": "Fréchet distance of Inception-v3's pool3 (2048), TensorFlow 1's bilinear resize to 299; N - 1; by frame",
 }
 I3D_MINIMUM_FRAMES = 10
