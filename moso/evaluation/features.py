@@ -8,6 +8,7 @@ Legend: B batch, T frames, C channels, H W pixels, D features.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Protocol as Interface
 
@@ -84,7 +85,10 @@ class I3D:
         path = pretrained.path_of(self.name, files)
         self.sha256 = pretrained.known(self.name, files).sha256
         try:
-            network: nn.Module = torch.jit.load(str(path), map_location=device)
+            with warnings.catch_warnings():
+                # TorchScript is deprecated in torch, but it is the form in which the network is published
+                warnings.simplefilter("ignore", DeprecationWarning)
+                network: nn.Module = torch.jit.load(str(path), map_location=device)
         except RuntimeError as error:
             raise DataError(f"{path} cannot be read as TorchScript: {error}") from error
         self.device, self.videos = torch.device(device), videos
