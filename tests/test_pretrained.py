@@ -195,3 +195,48 @@ def test_two_fetches_at_once_leave_one_whole_file(folder, register, served):
     assert len(set(paths)) == 1
     assert paths[0].read_bytes() == CONTENT
     assert [p.name for p in folder.iterdir()] == ["small.pth"]
+
+
+def test_the_command_verifies_what_is_here_and_fails_on_what_is_damaged_or_asked_for_and_missing(folder, register):
+    register("https://nowhere.invalid/small.pth")
+
+    def verify(*names):
+        return CliRunner().invoke(command, ["verify", *names])
+
+    assert (verify().exit_code, verify().output) == (0, f"none of the files is in {folder}\n")
+    missing = verify("small")
+    assert missing.exit_code == 1
+    assert "small       missing" in missing.output
+    assert "moso weights fetch small" in str(missing.exception)
+    folder.mkdir()
+    (folder / "small.pth").write_bytes(CONTENT)
+    for result in (verify(), verify("small")):
+        assert result.exit_code == 0
+        assert result.output == f"small       verified  small.pth  sha256 {SHA256}\n"
+    (folder / "small.pth").write_bytes(CONTENT[1:])
+    damaged = verify()
+    assert damaged.exit_code == 1
+    assert "DAMAGED" in damaged.output
+    assert "not the published file" in str(damaged.exception)
+    assert (folder / "small.pth").read_bytes() == CONTENT[1:]
+
+
+def test_addresses_digests_and_licences_are_listed(folder):
+    output = CliRunner().invoke(command, ["list", "--details"]).output
+    for entry in pretrained.FILES.values():
+        assert entry.licence != "not stated"
+        for part in (*entry.addresses, entry.sha256, entry.licence):
+            assert part in output
+
+
+def test_another_table_is_checked_as_strictly(folder):
+    """Tests put stand-ins into a table of their own: the published one and the check stay as they are."""
+    table = {"own": PretrainedFile("own.pth", ("https://nowhere.invalid/own.pth",), SIZE, SHA256, "tests")}
+    folder.mkdir()
+    (folder / "own.pth").write_bytes(CONTENT)
+    assert pretrained.path_of("own", table) == folder / "own.pth"
+    (folder / "own.pth").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="sha256 is"):
+        pretrained.path_of("own", table)
+    with pytest.raises(ConfigError, match="known: vgg16"):
+        pretrained.path_of("own")
