@@ -194,6 +194,42 @@ class Registry:
         code = f"import mlflow; mlflow.MlflowClient({address}, {address}).set_registered_model_alias({values})"
         return f"{sys.executable} -c {shlex.quote(code)}"
 
+    def lookup(self, reference: str) -> Version:
+        """The version that `models:/name@alias` or `models:/name/3` stands for.
+
+        Raises:
+            MosoError: no such address or version.
+        """
+        parts = REFERENCE.fullmatch(reference)
+        if parts is None:
+            raise MosoError(f"{reference}: write models:/<name>@<alias> or models:/<name>/<version>")
+        name = parts["name"]
+        if parts["alias"]:
+            found = self.by_alias(name, parts["alias"])
+            if found is None:
+                raise MosoError(f"{reference}: no such model or alias in {redact(self.tracking_uri)}")
+            return found
+        with reported(f"{reference} is not in {redact(self.tracking_uri)}"):
+            return _version(self._client.get_model_version(name, parts["version"]))
+
+    def run(self, version: Version) -> str | None:
+        """Name and status of the run a version was registered in ("promote moso-sim_push: FINISHED"), or None if gone.
+
+        Raises:
+            TrackingError: the registry cannot be asked.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with reported(self._failed):
+            try:
+                run = self._client.get_run(version.run_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+        deleted = ", deleted" if run.info.lifecycle_stage == "deleted" else ""
+        return f"{run.info.run_name}: {run.info.status}{deleted}"
+
     def download(self, reference: str, folder: Path) -> Path:
         """The model that `models:/name@alias` or `models:/name/3` stands for, as a folder with vqvae/ and transformer/.
 
@@ -205,7 +241,7 @@ class Registry:
             MosoError: no such address or version.
             DataError: what came is not what was registered.
         """
-        version = self._lookup(reference)
+        version = self.lookup(reference)
         digest = version.tags.get(FILES_DIGEST, "")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise DataError(f"{reference} has no tag {FILES_DIGEST}: moso did not register it")
@@ -228,19 +264,6 @@ class Registry:
                 shutil.rmtree(target)
             os.replace(came, target)
         return target
-
-    def _lookup(self, reference: str) -> Version:
-        parts = REFERENCE.fullmatch(reference)
-        if parts is None:
-            raise MosoError(f"{reference}: write models:/<name>@<alias> or models:/<name>/<version>")
-        name = parts["name"]
-        if parts["alias"]:
-            found = self.by_alias(name, parts["alias"])
-            if found is None:
-                raise MosoError(f"{reference}: no such model or alias in {redact(self.tracking_uri)}")
-            return found
-        with reported(f"{reference} is not in {redact(self.tracking_uri)}"):
-            return _version(self._client.get_model_version(name, parts["version"]))
 
     def _file(self, name: str, run_id: str, save: Callable[[Path, Any], None], registration: Registration) -> Version:
         from mlflow.entities import LoggedModelOutput
