@@ -1,0 +1,234 @@
+"""One page over several reports: a row a run, and any two of them side by side.
+
+The page is one file that asks for nothing: the runs' figures, per-frame curves and protocols lie in it as data, and its
+script (index_script.py) lays two of them beside each other. Two runs of different protocols are never compared: the
+page says in which fields they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from moso.errors import DataError
+from moso.evaluation.index_script import SCRIPT, STYLE
+from moso.evaluation.report.assets import STYLE as REPORT_STYLE
+from moso.evaluation.report.markup import Markup, tag
+from moso.provenance import read_provenance
+
+FORMAT, VERSION = "moso.report", 1
+OURS = "prediction"
+# Decimals and unit of a figure; another metric is shown with four significant digits.
+UNITS = {"psnr": (2, "dB"), "ssim": (4, ""), "fvd": (1, ""), "fid": (2, "")}
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "fvd": "FVD", "fid": "FID"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the index knows of one report.
+
+    Attributes:
+        name: of the run, unique on the page: its folder's, as far up as it takes.
+        folder: where the report lies.
+        provenance: content of provenance.json.
+        metrics: content of metrics.json.
+        curves: metric -> method -> [[predicted frame, value], …], of per_frame.csv.
+    """
+
+    name: str
+    folder: Path
+    provenance: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """method -> metric -> mean over clips: PSNR in dB, SSIM and LPIPS as fractions."""
+        return {
+            method: {metric: float(value) for metric, value in values.items()}
+            for method, values in self.metrics.items()
+            if isinstance(values, Mapping) and values and all(_is_number(v) for v in values.values())
+        }
+
+    @property
+    def protocol_digest(self) -> str:
+        """sha256 of the protocol: runs are comparable where it is equal."""
+        return str(self.metrics["protocol_digest"])
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """A report's figures.
+
+    Raises:
+        FormatError: no finished report of this version.
+        DataError: a file of it is missing or is no table of figures.
+    """
+    import pandas as pd
+
+    provenance = read_provenance(folder, format=FORMAT, version=VERSION)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        table = pd.read_csv(folder / "per_frame.csv")
+        wanted = metrics["protocol_digest"], metrics["protocol"], table["frame"], table["method"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: no whole report ({error!r}); rerun the step evaluate") from None
+    del wanted
+    names = [str(c) for c in table.columns if c not in ("frame", "method") and not str(c).endswith(("_low", "_high"))]
+    curves = {
+        metric: {
+            str(method): [[float(x), float(y)] for x, y in zip(rows["frame"], rows[metric], strict=True) if y == y]
+            for method, rows in table.groupby("method", sort=False)
+        }
+        for metric in names
+    }
+    return Run(name, folder, provenance, metrics, curves)
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The reports at or below the folders, each once, with names that tell them apart.
+
+    Raises:
+        DataError: a folder without a report at or below it.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        here = [folder] if _is_report(folder) else sorted(p.parent for p in folder.rglob("metrics.json"))
+        here = [path for path in here if _is_report(path)]
+        if not here:
+            raise DataError(f"{folder}: no report there or below (a folder with metrics.json and provenance.json)")
+        found += [path.resolve() for path in here]
+    found = list(dict.fromkeys(found))
+    return [read_run(path, name) for path, name in zip(found, _names(found), strict=True)]
+
+
+def render_index(runs: Sequence[Run], beside: Path) -> str:
+    """The page as HTML.
+
+    Args:
+        runs: one or more.
+        beside: the folder that the page will lie in; links to the reports are relative to it.
+
+    Raises:
+        DataError: no run.
+    """
+    if not runs:
+        raise DataError("an index needs at least one report")
+    metrics = list(dict.fromkeys(metric for run in runs for metric in run.figures.get(OURS, {})))
+    title = "MOSO runs"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Markup(REPORT_STYLE + STYLE)),
+    )
+    protocols = len({run.protocol_digest for run in runs})
+    what = (
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} under {protocols} "
+        f"{'protocol' if protocols == 1 else 'protocols'}. Figures are comparable under one protocol only."
+    )
+    body = tag(
+        "body",
+        tag(
+            "main",
+            tag("header", tag("h1", title), tag("p", what, class_="note")),
+            tag("section", tag("h2", "Runs"), _table(runs, metrics, beside), id="runs"),
+            tag("section", tag("h2", "Compare"), _chooser(runs), id="compare"),
+        ),
+        tag("script", Markup(_data(runs, metrics)), type="application/json", id="data"),
+        tag("script", Markup(SCRIPT)),
+    )
+    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _table(runs: Sequence[Run], metrics: Sequence[str], beside: Path) -> Markup:
+    heads = ["run", "data set", *[NAMES.get(m, m) for m in metrics], "clips", "protocol", "model", "commit"]
+    rows = []
+    for run in runs:
+        protocol = run.metrics["protocol"]
+        page = os.path.relpath(run.folder / "index.html", beside.resolve())
+        figures = run.figures.get(OURS, {})
+        missing = {str(m.get("metric", "")).lower() for m in run.metrics.get("not_computed", [])}
+        cells = [tag("td", _figure(metric, figures.get(metric), metric in missing)) for metric in metrics]
+        digests = (run.protocol_digest, str(run.metrics.get("model_digest", "")), str(run.provenance["git_commit"]))
+        rows.append(
+            tag(
+                "tr",
+                tag("th", tag("a", run.name, href=quote(page)), scope="row"),
+                tag("td", protocol.get("data_set", ""), class_="text"),
+                *cells,
+                tag("td", protocol.get("clips", "")),
+                *[tag("td", tag("code", digest[:8], title=digest)) for digest in digests],
+            )
+        )
+    table = tag("table", tag("thead", tag("tr", [tag("th", h, scope="col") for h in heads])), tag("tbody", rows))
+    return tag("div", table, class_="wide")
+
+
+def _chooser(runs: Sequence[Run]) -> Markup:
+    def choice(name: str, chosen: int) -> Markup:
+        options = [tag("option", run.name, value=i, selected="" if i == chosen else None) for i, run in enumerate(runs)]
+        return tag("label", f"{name} ", tag("select", options, id=name.lower()))
+
+    return tag(
+        "div",
+        tag("div", choice("A", 0), choice("B", min(1, len(runs) - 1)), class_="bar choose"),
+        tag("noscript", tag("p", "Comparing two runs needs the page's script.", class_="note")),
+        tag("div", id="comparison", aria_live="polite"),
+    )
+
+
+def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
+    """The runs as JSON that ends no script element."""
+    plain = [
+        {
+            "name": run.name,
+            "folder": str(run.folder),
+            "digest": run.protocol_digest,
+            "protocol": dict(_leaves(run.metrics["protocol"])),
+            "figures": run.figures,
+            "curves": run.curves,
+            "missing": [str(m.get("metric", "")) for m in run.metrics.get("not_computed", [])],
+        }
+        for run in runs
+    ]
+    units = {m: [NAMES.get(m, m), *UNITS.get(m, (4, ""))] for m in {*metrics, *(c for r in runs for c in r.curves)}}
+    text = json.dumps({"runs": plain, "units": units, "ours": OURS}, sort_keys=True, allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested plain data as (dotted name, JSON of the value)."""
+    if isinstance(value, Mapping) and value:
+        return [leaf for key in value for leaf in _leaves(value[key], f"{name}.{key}" if name else str(key))]
+    return [(name, json.dumps(value, sort_keys=True))]
+
+
+def _figure(metric: str, value: float | None, told: bool) -> str:
+    if value is None:
+        return "not computed" if told else ""
+    decimals, unit = UNITS.get(metric, (4, ""))
+    return f"{value:.{decimals}f} {unit}".strip()
+
+
+def _is_report(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("metrics.json", "provenance.json"))
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    for depth in range(1, max((len(f.parts) for f in folders), default=0) + 1):
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
