@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from moso import pretrained
 from moso.errors import ConfigError, DataError
+from moso.evaluation.metrics import unit_range
 from moso.torchvision_import import import_with_torchvision
 from moso.vqvae.perceptual import FILES, VERSION, Backbone, load_lpips
 
@@ -86,6 +88,14 @@ class LpipsMetric:
         pairs = zip(frames.flatten(0, 1).split(FRAMES), truth.flatten(0, 1).split(FRAMES), strict=True)
         distances = [self.network(one.to(self.device), other.to(self.device)) for one, other in pairs]
         return torch.cat(distances).double().cpu().view(frames.shape[:2])
+
+    def of_pictures(
+        self, frames: UInt8[np.ndarray, "B T H W 3"], truth: UInt8[np.ndarray, "B T H W 3"]
+    ) -> Float[np.ndarray, "B T"]:
+        """Distance of each frame of 8-bit videos, as moso.evaluation.trials asks for it."""
+        one, other = (unit_range(torch.from_numpy(np.ascontiguousarray(videos))) for videos in (frames, truth))
+        distances: np.ndarray = self(one, other).numpy()
+        return distances
 
 
 def verified_heads(backbone: Backbone) -> str:

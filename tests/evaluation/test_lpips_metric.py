@@ -6,6 +6,7 @@ The backbones here are random networks under their own sha256: they prove the pl
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -145,3 +146,12 @@ def test_without_the_published_file_there_is_no_figure(tmp_path, stand_ins, monk
 def test_an_unknown_backbone_is_told_the_known_ones():
     with pytest.raises(ConfigError, match="known: lpips_vgg, lpips_alex, lpips_squeeze"):
         LpipsMetric("lpips")
+
+
+def test_8_bit_videos_have_the_distance_of_their_fractions(registered):
+    metric = LpipsMetric("lpips_alex")
+    videos = np.random.default_rng(0).integers(0, 256, (2, 1, 2, 32, 32, 3), np.uint8)
+    found = metric.of_pictures(*videos)
+    frames, truth = (torch.from_numpy(video).permute(0, 1, 4, 2, 3) / 255 for video in videos)
+    assert found.shape == (1, 2)
+    np.testing.assert_allclose(found, metric(frames, truth), rtol=1e-5)
