@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 
 from moso.errors import DataError
 from moso.evaluation.extrapolation import GroupedMoments, extrapolated
 from moso.evaluation.frechet import BatchedFrechet, Moments, frechet_distance, moments_of
+from moso.torchvision_import import import_with_torchvision
 
 
 def _features(seed, count, dimension, mean=0.0, scale=1.0):
@@ -88,6 +90,25 @@ def test_the_distance_is_scipys_matrix_root():
     root = scipy.linalg.sqrtm(first @ second)
     expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root).real
     assert frechet_distance(moments_of(one), moments_of(other)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_distance_is_torchmetrics():
+    """Its class with features of our own in the place of Inception's."""
+
+    class Rows(torch.nn.Module):
+        num_features = 6
+
+        def forward(self, pictures):
+            return pictures.flatten(1)[:, :6]
+
+    fid = import_with_torchvision("torchmetrics.image.fid").FrechetInceptionDistance(
+        Rows(), normalize=False, input_img_size=(3, 1, 2)
+    )
+    fid.set_dtype(torch.float64)
+    one, other = _features(5, 40, 6), _features(6, 30, 6, mean=0.5, scale=1.5)
+    for features, real in ((one, True), (other, False)):
+        fid.update(torch.from_numpy(features).reshape(-1, 3, 1, 2), real=real)
+    assert frechet_distance(moments_of(one), moments_of(other)) == pytest.approx(float(fid.compute()), rel=1e-6)
 
 
 def test_the_distance_is_symmetric_zero_to_itself_and_blind_to_a_common_shift():
