@@ -1,0 +1,69 @@
+"""Protocols as data: every file is whole, and two that differ are told apart."""
+
+import dataclasses
+
+import pytest
+
+from moso.errors import ConfigError, MismatchError
+from moso.evaluation.protocol_file import (
+    load_protocol,
+    protocol_differences,
+    protocol_names,
+    require_same_protocol,
+)
+
+
+def test_every_protocol_file_is_valid_and_no_two_measure_the_same():
+    digests = {load_protocol(name).digest for name in protocol_names()}
+    assert len(digests) == len(protocol_names()) >= 14
+
+
+def test_magvits_bair_is_another_protocol_than_mosos_and_the_refusal_says_where():
+    moso, magvit = load_protocol("bair/64"), load_protocol("bair/magvit")
+    assert moso.samples_per_video == 1
+    assert (magvit.videos, magvit.samples_per_video) == (256, 100)
+    with pytest.raises(MismatchError, match="samples_per_video: 1 | 100") as refused:
+        require_same_protocol(moso, magvit)
+    assert "videos: None | 256" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "predicted", "samples"),
+    [("kth/64", 10, 40, 100), ("kitti/256", 5, 25, 100), ("robonet/64", 2, 10, 100), ("bair/64", 1, 15, 1)],
+)
+def test_given_and_predicted_frames_and_samples_are_the_papers(name, given, predicted, samples):
+    protocol = load_protocol(name)
+    assert (protocol.given_frames, protocol.predicted_frames, protocol.samples_per_video) == (given, predicted, samples)
+
+
+def test_the_title_is_no_part_of_what_is_measured_but_the_seed_is():
+    protocol = load_protocol("kth/64")
+    assert dataclasses.replace(protocol, title="x").digest == protocol.digest
+    seeded = dataclasses.replace(protocol, seed=7)
+    assert seeded.digest != protocol.digest
+    assert protocol_differences(protocol, seeded) == ["seed: 0 | 7"]
+
+
+def test_a_nested_difference_is_named_by_its_dotted_name():
+    a, b = {"fvd": {"batch": None}, "seed": 0}, {"fvd": {"batch": 256}}
+    assert protocol_differences(a, b) == ["fvd.batch: None | 256", "seed: 0 | (not stated)"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"given_frames": 20},
+        {"samples_per_video": 1},
+        {"metrics": ("psnr", "psnr")},
+        {"metrics": ("lpips",)},
+        {"task": "unconditional"},
+    ],
+)
+def test_a_protocol_that_contradicts_itself_is_refused(change):
+    with pytest.raises(ConfigError):
+        dataclasses.replace(load_protocol("kth/64"), **change)
+
+
+def test_an_unknown_protocol_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="kth/64"):
+        load_protocol("kth/65")
