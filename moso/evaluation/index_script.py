@@ -5,6 +5,10 @@ STYLE = """
 select { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
   padding: 0.3rem 0.6rem; min-height: 2.4rem; min-width: 0; max-width: min(100%, 30rem); }
 .choose { position: static; }
+#runs thead th:nth-child(2) { text-align: left; }
+td { white-space: nowrap; }
+dd, td.text { white-space: normal; }
+#comparison td { overflow-wrap: anywhere; }
 .refused { border-left: 4px solid var(--bad); padding: 0.2rem 0 0.2rem 0.9rem; overflow-wrap: anywhere; }
 """
 
@@ -50,7 +54,7 @@ function refusal(a, b) {
 }
 function figures(a, b) {
   const rows = [];
-  for (const method of union(a.figures, b.figures))
+  for (const method of union({[ours]: 0}, a.figures, b.figures))
     for (const metric of union(a.figures[method], b.figures[method])) {
       const [x, y] = [a.figures[method]?.[metric], b.figures[method]?.[metric]];
       const apart = x === undefined || y === undefined ? undefined : y - x;

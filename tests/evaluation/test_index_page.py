@@ -1,0 +1,76 @@
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from moso.errors import DataError, FormatError
+from moso.evaluation.index_page import read_runs, render_index
+from moso.provenance import digest_json, write_provenance
+
+
+def report(folder, psnr=20.0, given=2):
+    """The files of a report that the index reads."""
+    folder.mkdir(parents=True)
+    protocol = {"data_set": "squares", "clips": 3, "given_frames": given, "metrics": {"psnr": "dB"}}
+    metrics = {
+        "prediction": {"psnr": psnr, "ssim": 0.5},
+        "repeat_last": {"psnr": 18.0, "ssim": 0.4},
+        "protocol": protocol,
+        "protocol_digest": digest_json(protocol),
+        "model_digest": "ab" * 32,
+        "not_computed": [{"metric": "FVD", "reason": "file i3d missing", "command": "moso weights fetch i3d"}],
+        "sampling": {"steps": 4, "schedule": "cosine"},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    table = pd.DataFrame({"frame": [3, 4], "method": ["prediction"] * 2, "psnr": [psnr + 1, psnr - 1]})
+    table.assign(psnr_low=0.0, psnr_high=99.0).to_csv(folder / "per_frame.csv", index=False)
+    write_provenance(folder, format="moso.report", version=1, step="evaluate", config={}, inputs={})
+    return folder
+
+
+def test_reports_below_a_folder_are_found_once_with_the_shortest_names_that_tell_them_apart(tmp_path):
+    report(tmp_path / "one" / "reports")
+    report(tmp_path / "two" / "reports")
+    runs = read_runs([tmp_path, tmp_path / "two" / "reports"])
+    assert [run.name for run in runs] == ["one/reports", "two/reports"]
+
+
+def test_curves_are_the_rows_of_the_table_and_bands_are_no_metric_of_their_own(tmp_path):
+    (run,) = read_runs([report(tmp_path / "a")])
+    assert run.curves == {"psnr": {"prediction": [[3.0, 21.0], [4.0, 19.0]]}}
+    assert set(run.figures) == {"prediction", "repeat_last"}
+
+
+def test_a_name_that_ends_a_script_stays_text(tmp_path):
+    page = render_index(read_runs([report(tmp_path / "<" / "script><b>x")]), tmp_path)
+    assert page.count("</script>") == 2
+    assert "<b>x" not in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    assert data["runs"][0]["name"] == "script><b>x"
+
+
+def test_links_are_relative_to_where_the_page_lies_and_quoted(tmp_path):
+    runs = read_runs([report(tmp_path / "a run #1")])
+    assert 'href="../a%20run%20%231/index.html"' in render_index(runs, tmp_path / "pages")
+
+
+def test_protocols_are_compared_leaf_by_leaf(tmp_path):
+    page = render_index(read_runs([report(tmp_path / "a"), report(tmp_path / "b", given=5)]), tmp_path)
+    first, second = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["runs"]
+    assert {k for k in first["protocol"] if first["protocol"][k] != second["protocol"][k]} == {"given_frames"}
+    assert first["protocol"]["metrics.psnr"] == '"dB"'
+
+
+def test_what_is_no_report_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match="no report there or below"):
+        read_runs([tmp_path])
+    broken = report(tmp_path / "broken")
+    (broken / "per_frame.csv").unlink()
+    with pytest.raises(DataError, match=r"broken.*rerun the step evaluate"):
+        read_runs([broken])
+    later = report(tmp_path / "later")
+    record = json.loads((later / "provenance.json").read_text())
+    (later / "provenance.json").write_text(json.dumps({**record, "format_version": 9}))
+    with pytest.raises(FormatError, match="version 9"):
+        read_runs([later])
