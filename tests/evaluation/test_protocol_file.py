@@ -22,7 +22,7 @@ def test_magvits_bair_is_another_protocol_than_mosos_and_the_refusal_says_where(
     moso, magvit = load_protocol("bair/64"), load_protocol("bair/magvit")
     assert moso.samples_per_video == 1
     assert (magvit.videos, magvit.samples_per_video) == (256, 100)
-    with pytest.raises(MismatchError, match="samples_per_video: 1 | 100") as refused:
+    with pytest.raises(MismatchError, match=r"samples_per_video: 1 \| 100") as refused:
         require_same_protocol(moso, magvit)
     assert "videos: None | 256" in str(refused.value)
 
@@ -55,7 +55,6 @@ def test_a_nested_difference_is_named_by_its_dotted_name():
         {"given_frames": 20},
         {"samples_per_video": 1},
         {"metrics": ("psnr", "psnr")},
-        {"metrics": ("lpips",)},
         {"task": "unconditional"},
     ],
 )
