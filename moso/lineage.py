@@ -10,12 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moso.errors import DataError
 from moso.provenance import FILE, digest_bytes, digest_file, digest_folder, read_provenance
-
-State = Literal["verified", "missing", "differs", "damaged"]
 
 # What an artefact's provenance may name as its inputs, in the order they are shown.
 ORDER = ("report", "transformer", "tokens", "vqvae", "frames", "episodes")
@@ -44,7 +42,7 @@ class Link:
     what: str
     digest: str
     needed_by: str
-    state: State
+    state: str
     folder: Path | None = None
     note: str = ""
 
