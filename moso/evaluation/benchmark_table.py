@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from moso.config import to_dict
 from moso.errors import MismatchError
 from moso.evaluation.protocol_file import load_protocol, protocol_differences
 from moso.evaluation.published import published_for
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HEADINGS = {"fvd": "FVD ↓", "fid": "FID ↓", "lpips": "LPIPS ↓", "psnr": "PSNR (dB) ↑", "ssim": "SSIM (%) ↑"}
 DECIMALS = {"fvd": 1, "fid": 1, "lpips": 3, "psnr": 1, "ssim": 1}
@@ -89,8 +88,6 @@ def benchmark_table(
     Raises:
         MismatchError: `realised` is not what the file asks for; the fields are listed.
     """
-    import pandas as pd
-
     asked = load_protocol(name)
     plain = to_dict(realised)
     fixed = {field: getattr(asked, field) for field in FIXED}
