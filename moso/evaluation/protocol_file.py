@@ -19,7 +19,7 @@ from moso.provenance import digest_json
 
 PROTOCOLS = Path(__file__).parents[1] / "protocols"
 # Said of a protocol, but no part of what is measured.
-WORDS = ("title", "source", "digest")
+WORDS = ("name", "title", "source", "digest")
 Metric = Literal["psnr", "ssim", "lpips_alex", "lpips_vgg", "lpips_squeeze", "fid", "fvd"]
 
 
@@ -30,12 +30,16 @@ class WindowRule:
     Attributes:
         rule: "stride" takes windows one after another, "first" only the first window of an episode.
         stride: frames between two windows' first frames; None is one window's length (none overlap).
-        per_episode: pattern of an episode's name (as of fnmatch) -> its own stride, in frames.
+        per_episode: pattern of an episode's name (as of fnmatch) -> its own stride, in frames; the first that matches.
+        start: the first frame of an episode that is used, from 0.
+        skip_end: frames at an episode's end that are never used.
     """
 
     rule: Literal["stride", "first"] = "stride"
     stride: int | None = None
     per_episode: Mapping[str, int] = field(default_factory=dict)
+    start: int = 0
+    skip_end: int = 0
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -43,6 +47,9 @@ class WindowRule:
             raise ConfigError(
                 "stride", self.stride, "must be at least 1 frame", "remove it: windows then do not overlap"
             )
+        for name in ("start", "skip_end"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "must be at least 0 frames")
         for pattern, step in self.per_episode.items():
             if isinstance(step, bool) or not isinstance(step, int) or step < 1:
                 raise ConfigError(f"per_episode.{pattern}", step, "must be a whole number of frames, at least 1")
@@ -91,6 +98,7 @@ class ProtocolFile:
         fvd: how the videos enter the FVD.
         seed: that the sampling seeds derive from.
         carry: frames that a rollout's next window is given; None is K, or no rollout.
+        name: of the file, as <dataset>/<name>; "" of a protocol that no file holds.
     """
 
     title: str
@@ -113,6 +121,7 @@ class ProtocolFile:
     fvd: FvdRule = field(default_factory=FvdRule)
     seed: int = 0
     carry: int | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -147,7 +156,7 @@ class ProtocolFile:
 
     @property
     def digest(self) -> str:
-        """sha256 over every field but the words about it (title, source): a better title changes no measurement."""
+        """sha256 over every field but the words about it (name, title, source): a better title changes no measurement."""
         return digest_json(_plain(self))
 
 
@@ -156,18 +165,27 @@ def protocol_names() -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(PROTOCOLS).with_suffix("").as_posix() for path in PROTOCOLS.glob("*/*.yaml")))
 
 
-def load_protocol(name: str) -> ProtocolFile:
-    """The protocol moso/protocols/<name>.yaml, for example "kth/128".
+def load_data(name: str) -> dict[str, Any]:
+    """The plain data of moso/protocols/<name>.yaml, its name with it: overrides may be laid over it before `build`.
 
     Raises:
-        ConfigError: no such protocol (the known ones are listed), an unknown key, or a value against its rule.
+        ConfigError: no such protocol (the known ones are listed).
     """
     known = protocol_names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError("evaluate.protocol", name, "no such protocol", f"{hint}known: {', '.join(known)}")
-    return build(ProtocolFile, load_yaml(PROTOCOLS / f"{name}.yaml"), f"protocols/{name}")
+    return {**load_yaml(PROTOCOLS / f"{name}.yaml"), "name": name}
+
+
+def load_protocol(name: str) -> ProtocolFile:
+    """The protocol moso/protocols/<name>.yaml, for example "kth/128".
+
+    Raises:
+        ConfigError: no such protocol (the known ones are listed), an unknown key, or a value against its rule.
+    """
+    return build(ProtocolFile, load_data(name), f"protocols/{name}")
 
 
 def protocol_differences(a: Any, b: Any) -> list[str]:
