@@ -19,6 +19,32 @@ def repeat_last(given: UInt8[np.ndarray, "N K H W 3"], predicted_frames: int) ->
     return np.repeat(given[:, -1:], predicted_frames, axis=1)
 
 
+def mean_given(given: UInt8[np.ndarray, "N K H W 3"], predicted_frames: int) -> UInt8[np.ndarray, "N P H W 3"]:
+    """The mean of all given frames, `predicted_frames` times: what does not know in which order they came."""
+    mean = np.rint(given.mean(axis=1, keepdims=True, dtype=np.float64)).astype(np.uint8)
+    return np.repeat(mean, predicted_frames, axis=1)
+
+
+def linear(given: UInt8[np.ndarray, "N K H W 3"], predicted_frames: int) -> UInt8[np.ndarray, "N P H W 3"]:
+    """Each pixel goes on as it changed between the last two given frames, within [0, 255].
+
+    Right for light that rises evenly; an object that moves leaves its place and does not arrive at the next.
+
+    Args:
+        given: uint8 [0, 255], K at least 2.
+        predicted_frames: how many frames to return.
+
+    Raises:
+        ValueError: one given frame alone: there is no line through it.
+    """
+    if given.shape[1] < 2:
+        raise ValueError("linear extrapolation needs two given frames")
+    last = given[:, -1].astype(np.int32)
+    change = last - given[:, -2]
+    frames = [np.clip(last + step * change, 0, 255).astype(np.uint8) for step in range(1, predicted_frames + 1)]
+    return np.stack(frames, axis=1)
+
+
 def hedge(
     given: UInt8[np.ndarray, "N K H W 3"], predicted_frames: int, mean_image: Float[np.ndarray, "H W 3"]
 ) -> UInt8[np.ndarray, "N P H W 3"]:

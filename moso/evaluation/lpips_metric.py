@@ -44,8 +44,6 @@ class LpipsMetric:
 
     Attributes:
         name: "lpips_alex", "lpips_vgg" or "lpips_squeeze".
-        networks: file -> sha256 of what the figure rests on: backbone and heads; part of the protocol.
-        convention: in words, for the protocol.
     """
 
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
@@ -60,12 +58,7 @@ class LpipsMetric:
             raise ConfigError("metrics", name, "no such LPIPS", f"known: {', '.join(NAMES)}")
         self.name, self.backbone, self.device = name, NAMES[name], torch.device(device)
         self.network = load_lpips(self.backbone, device)
-        entry = pretrained.known(FILES[self.backbone])
-        self.networks: Mapping[str, str] = {
-            entry.file: entry.sha256,
-            f"lpips v{VERSION} {self.backbone}.pth": verified_heads(self.backbone),
-        }
-        self.convention = f"distance, lower is better; lpips v{VERSION}, {self.backbone}, [-1,1]; mean over frames"
+        verified_heads(self.backbone)
 
     @torch.no_grad()
     def __call__(self, frames: Float[Tensor, "B T C H W"], truth: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T"]:
@@ -96,6 +89,18 @@ class LpipsMetric:
         one, other = (unit_range(torch.from_numpy(np.ascontiguousarray(videos))) for videos in (frames, truth))
         distances: np.ndarray = self(one, other).numpy()
         return distances
+
+
+def networks(name: str) -> Mapping[str, str]:
+    """File -> sha256 of what the metric `name` rests on, backbone and heads: for the protocol, be they there or not."""
+    backbone = NAMES[name]
+    entry = pretrained.known(FILES[backbone])
+    return {entry.file: entry.sha256, f"lpips v{VERSION} {backbone}.pth": HEADS[backbone]}
+
+
+def convention(name: str) -> str:
+    """The metric `name` in words, for the protocol."""
+    return f"distance, lower is better; lpips v{VERSION}, {NAMES[name]}, [-1,1]; mean over frames"
 
 
 def verified_heads(backbone: Backbone) -> str:

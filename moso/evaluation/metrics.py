@@ -23,12 +23,26 @@ SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_K1 = 0.01
 SSIM_K2 = 0.03
+HIGHER_IS_BETTER = ("psnr", "ssim")
+HEADINGS = {"psnr": "PSNR", "ssim": "SSIM", "fvd": "FVD", "fid": "FID"}
 # Stated in every protocol: change a convention and its text together.
 CONVENTIONS = {
     "psnr": "dB; -10 log10(max(MSE, 1e-10)) per frame on [0,1], over pixels and channels; mean over frames",
     "ssim": "fraction; gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, range 1, valid positions; mean over frames",
     "frames": "uint8 pictures divided by 255",
 }
+
+
+def higher_is_better(metric: str) -> bool:
+    """The direction of a metric: PSNR and SSIM rise, every distance (LPIPS, FID, FVD) falls."""
+    return metric in HIGHER_IS_BETTER
+
+
+def heading(metric: str) -> str:
+    """A metric as tables show it: "lpips_alex" -> "LPIPS (alex)", for another backbone is another metric."""
+    if metric.startswith("lpips_"):
+        return f"LPIPS ({metric.removeprefix('lpips_')})"
+    return HEADINGS.get(metric, metric)
 
 
 def unit_range(frames: UInt8[Tensor, "B T H W C"]) -> Float[Tensor, "B T C H W"]:

@@ -21,7 +21,7 @@ from moso.provenance import digest_json
 
 @dataclass(frozen=True)
 class Protocol:
-    """The setting of an evaluation.
+    """The setting of an evaluation, as it was run.
 
     Attributes:
         data_set: name of the data set.
@@ -29,18 +29,25 @@ class Protocol:
         splits: how the data set was split: rule, published lists by sha256, and whether a seeded substitute stands in
             for one that could not be had (moso.datasets.splits); {} of a cache that does not say it.
         clips_digest: of the clips' ids and pixels (`clips_digest`): the same clips, whatever else the data set holds.
-        clips: number of clips.
+        clips: number of clips; of an unconditional protocol, of the reference.
         episodes: number of episodes that they come from.
         clip_rule: how clips were taken from episodes.
         height: of a frame, in pixels.
         width: of a frame, in pixels.
-        given_frames: K.
-        clip_frames: T.
-        predicted_frames: T - K.
+        given_frames: K; 0 where nothing is given.
+        clip_frames: T, the model's window.
+        predicted_frames: frames that are scored (of an unconditional protocol: drawn).
         given_frames_count: whether the given frames enter the figures.
-        samples_per_video: predictions drawn a clip.
+        samples_per_video: videos drawn a clip.
         seed: that the sampling seeds derive from.
+        task: "prediction", "interpolation", "reconstruction" or "unconditional".
+        best_of: which of several samples of a video counts: "none" (their mean), "each_metric_over_video_mean".
+        carry: frames that a rollout's next window is given; None without one.
+        fvd: how videos enter the FVD: batch, reference.
+        videos_drawn: of an unconditional protocol; None elsewhere.
+        resize: how frames were brought to their size, in words; their pixels are in `clips_digest`.
         metrics: metric -> its convention and unit.
+        networks: file -> sha256 of the pretrained networks that these metrics rest on, whether they are there or not.
     """
 
     data_set: str
@@ -58,21 +65,25 @@ class Protocol:
     seed: int
     splits: Mapping[str, Any] = field(default_factory=dict)
     given_frames_count: bool = False
+    task: str = "prediction"
+    best_of: str = "none"
+    carry: int | None = None
+    fvd: Mapping[str, Any] = field(default_factory=dict)
+    videos_drawn: int | None = None
+    resize: str = ""
     metrics: Mapping[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
+    networks: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.given_frames < self.clip_frames:
+        least = 1 if self.task in ("prediction", "interpolation") else 0
+        if not least <= self.given_frames < self.clip_frames:
             raise ConfigError(
                 "protocol.given_frames",
                 self.given_frames,
-                f"must lie in 1 to {self.clip_frames - 1}, below clip_frames",
+                f"must lie in {least} to {self.clip_frames - 1}, below clip_frames",
             )
-        if self.predicted_frames != self.clip_frames - self.given_frames:
-            raise ConfigError(
-                "protocol.predicted_frames",
-                self.predicted_frames,
-                f"must be T - K = {self.clip_frames - self.given_frames}",
-            )
+        if self.predicted_frames < 1:
+            raise ConfigError("protocol.predicted_frames", self.predicted_frames, "must be at least 1")
         if self.clips < 1 or self.episodes < 1:
             raise ConfigError("protocol.clips", self.clips, "at least one clip of one episode is needed")
 
@@ -121,18 +132,3 @@ class NotComputed:
     reason: str
     command: str
 
-
-# Filled by the issue that brings the pretrained networks; until then no number may stand here, least of all one of
-# random weights.
-NOT_COMPUTED = tuple(
-    NotComputed(
-        metric,
-        f"needs the pretrained weights of {network}, which are not shipped and are never replaced by random ones",
-        "moso weights fetch",
-    )
-    for metric, network in (
-        ("LPIPS", "AlexNet or VGG (lpips v0.1)"),
-        ("FID", "Inception-v3"),
-        ("FVD", "I3D on Kinetics-400"),
-    )
-)

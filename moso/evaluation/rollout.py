@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from moso.config import check_choices
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.baselines import repeat_last
-from moso.evaluation.comparison import METRICS, sampling_seed
 from moso.evaluation.joints import frame_changes, joint_jump, joints
 from moso.evaluation.metrics import psnr, ssim, unit_range
+from moso.evaluation.seeds import sampling_seed
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clip, Clips
 from moso.progress import Progress
@@ -31,6 +31,7 @@ from moso.step import StopSignal
 from moso.tasks.model import Model
 from moso.transformer.config import SamplingConfig
 
+METRICS = ("psnr", "ssim")
 METHODS = ("prediction", "repeat_last")
 
 

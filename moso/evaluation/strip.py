@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import UInt8
 
 from moso.config import build
-from moso.evaluation.comparison import sampling_seed
+from moso.evaluation.seeds import sampling_seed
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clip, Clips
 from moso.tasks.model import Model

@@ -10,7 +10,7 @@ Legend: N clips, S samples, K given frames, P predicted frames, D features, H W 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,21 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from moso.choices import Carry
-from moso.config import to_dict
 from moso.errors import ConfigError, StopRequested
-from moso.evaluation.comparison import sampling_seed
+from moso.evaluation.measures import FrameScore
+from moso.evaluation.seeds import sampling_seed
 from moso.frames.clips import Clips
 from moso.lock import hold
 from moso.progress import Progress
 from moso.provenance import write_json
 from moso.step import StopSignal
-from moso.tasks.model import Model
-from moso.transformer.config import SamplingConfig
 
-FrameScore = Callable[[UInt8[np.ndarray, "B P H W 3"], UInt8[np.ndarray, "B P H W 3"]], Float[np.ndarray, "B P"]]
-"""Predicted frames and the true ones -> a figure a frame."""
 VideoFeatures = Callable[[UInt8[np.ndarray, "B P H W 3"]], Float[np.ndarray, "B D"]]
 """Videos -> a row of features each."""
+Draw = Callable[
+    [UInt8[np.ndarray, "B F H W 3"], Sequence[int], int], Iterator[tuple[slice, UInt8[np.ndarray, "B n P H W 3"]]]
+]
+"""Whole clips, a seed each, S -> which samples, and their scored frames; all S samples of all clips, in order."""
 
 PLAN = "plan.json"
 
@@ -47,29 +46,32 @@ class Trials:
         values: metric -> (N, S, P).
         features: network -> (N, S, D), float32.
         true_features: network -> (N, D), of the true frames.
+        videos: (N, P, H, W, 3), uint8, of the first sample of each clip; None where they were not kept.
     """
 
-    values: Mapping[str, NDArray[np.float32]]
+    values: Mapping[str, NDArray[np.float64]]
     features: Mapping[str, NDArray[np.float32]]
     true_features: Mapping[str, NDArray[np.float32]]
+    videos: NDArray[np.uint8] | None = None
 
     def of_videos(self, metric: str) -> NDArray[np.float64]:
         """Mean over a video's predicted frames: (N, S)."""
-        return self.values[metric].astype(np.float64).mean(axis=2)
+        return np.asarray(self.values[metric]).mean(axis=2)
 
-    def best(self, metric: str, *, higher_is_better: bool) -> NDArray[np.float64]:
-        """The best sample of each clip by this metric alone, by its mean over the video: (N,).
+    def best(self, metric: str, *, higher_is_better: bool) -> NDArray[np.int64]:
+        """Number of the best sample of each clip by this metric alone, by its mean over the video: (N,).
 
         The convention of the papers: best PSNR, best SSIM and best LPIPS are each taken on their own, and may come from
         three different samples.
         """
         of_videos = self.of_videos(metric)
-        return of_videos.max(axis=1) if higher_is_better else of_videos.min(axis=1)
+        return of_videos.argmax(axis=1) if higher_is_better else of_videos.argmin(axis=1)
 
 
 def run_trials(
-    model: Model,
+    draw: Draw,
     clips: Clips,
+    scored: Sequence[int],
     *,
     samples: int,
     seed: int,
@@ -77,84 +79,82 @@ def run_trials(
     features: Mapping[str, VideoFeatures],
     work: Path,
     identity: Mapping[str, Any],
-    carry: Carry = "tokens",
-    fade: bool = True,
-    sampling: SamplingConfig | None = None,
+    batch: int,
+    keep_videos: bool = False,
     stop: StopSignal | None = None,
 ) -> Trials:
-    """Draw `samples` futures of every clip and score them; clips hold the given frames and all that are predicted.
+    """Draw `samples` videos of every clip and score them.
 
     Sample j of a clip is what the seed (seed, clip) + j gives, whatever the batch and however often the run was
-    interrupted. Memory holds `model.batch` videos at a time.
+    interrupted. Memory holds `batch` videos at a time.
 
     Args:
-        model: any model of the clips' size.
-        clips: K given frames and P to be predicted each; P beyond the model's T - K is rolled out.
+        draw: see Draw; it gets at most `batch` clips.
+        clips: the truth.
+        scored: numbers, from 0, of the frames that `draw` draws.
         samples: S.
         seed: of the samples.
         scores: metric -> function.
         features: network -> function, for Fréchet distances.
         work: folder for what is kept; whole blocks in it are not computed again.
-        identity: plain data on which the figures depend beside the arguments: digests of model and clips, networks.
-        carry, fade: of a rollout.
-        sampling: settings in place of the model's own.
+        identity: plain data on which the figures depend beside the arguments: digests of model and clips, networks,
+            settings of the sampling.
+        batch: clips at a time.
+        keep_videos: keep the first sample of each clip, on disk.
         stop: ends the work between two blocks, or two turns of samples.
 
     Raises:
-        ConfigError: fewer than one sample, or clips without a frame to predict.
+        ConfigError: fewer than one sample, or no frame to score.
         InputError: clips that do not fit the model.
         StopRequested: `stop` was raised; whole blocks are kept.
     """
-    count, length = len(clips), clips.clip_frames - model.given_frames
+    count, length, wanted = len(clips), len(scored), list(scored)
     if samples < 1:
         raise ConfigError("samples_per_video", samples, "must be at least 1")
     if length < 1:
-        raise ConfigError("clip_frames", clips.clip_frames, f"leaves nothing to predict after {model.given_frames}")
+        raise ConfigError("predicted_frames", 0, "must be at least 1")
     plan = {
         "identity": dict(identity),
         "clips": [clip.id for clip in clips.clips],
-        "frames": [model.given_frames, length],
+        "frames": [clips.clip_frames, wanted],
         "samples": samples,
         "seed": seed,
         "scores": sorted(scores),
         "features": sorted(features),
-        "carry": carry,
-        "fade": fade,
-        "sampling": to_dict(sampling or model.sampling),
+        "videos": keep_videos,
     }
     work.mkdir(parents=True, exist_ok=True)
     with hold(work, "evaluating"):
-        kept = _Kept(work, plan, count, samples, length, scores)
-        with Progress("trials", count * samples, "videos") as progress:
+        kept = _Kept(work, plan, count, samples)
+        with Progress("evaluate", count * samples, "videos") as progress:
             progress.advance(kept.clips_done * samples)
-            for first in range(kept.clips_done, count, model.batch):
-                rows = range(first, min(first + model.batch, count))
+            for first in range(kept.clips_done, count, batch):
+                rows = range(first, min(first + batch, count))
                 whole = clips.batch(list(rows)).numpy()
-                given, truth = whole[:, : model.given_frames], whole[:, model.given_frames :]
+                truth = whole[:, wanted]
                 for name, function in features.items():
-                    kept.put_true(name, rows, function(truth))
-                seeds = [sampling_seed(seed, clips.clips[i]) for i in rows]
-                drawn = model.trials(given, samples, length, carry=carry, fade=fade, seed=seeds, sampling=sampling)
-                for part, videos in drawn:
+                    kept.put(f"true-{name}", rows, None, function(truth))
+                for part, videos in draw(whole, [sampling_seed(seed, clips.clips[i]) for i in rows], samples):
                     if stop:
-                        raise StopRequested(f"trials: stopped; {first} of {count} clips are kept in {work}")
+                        raise StopRequested(f"evaluate: stopped; {first} of {count} clips are kept in {work}")
                     flat = videos.reshape(-1, *videos.shape[2:])
                     true = np.repeat(truth, videos.shape[1], axis=0)
                     for name, score in scores.items():
-                        kept.put(name, rows, part, score(flat, true).reshape(*videos.shape[:2], length))
+                        kept.put(f"values-{name}", rows, part, score(flat, true).reshape(*videos.shape[:2], length))
                     for name, function in features.items():
-                        kept.put_features(name, rows, part, function(flat).reshape(*videos.shape[:2], -1))
+                        rows_of = function(flat).reshape(*videos.shape[:2], -1)
+                        kept.put(f"features-{name}", rows, part, rows_of.astype(np.float32, copy=False))
+                    if keep_videos and part.start == 0:
+                        kept.put("videos", rows, None, videos[:, 0])
                     progress.advance(len(flat))
                 kept.finish(rows.stop)
-        return kept.result(sorted(scores), sorted(features))
+        return kept.result()
 
 
 class _Kept:
     """The arrays of a run as memory maps in a folder, and how many clips of them are whole."""
 
-    def __init__(
-        self, folder: Path, plan: Mapping[str, Any], clips: int, samples: int, length: int, scores: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, folder: Path, plan: Mapping[str, Any], clips: int, samples: int) -> None:
         self._folder, self._clips, self._samples = folder, clips, samples
         self._arrays: dict[str, np.memmap] = {}
         self.clips_done = 0
@@ -169,26 +169,16 @@ class _Kept:
         else:  # of another run, or of one that had not finished a block
             for file in folder.glob("*.npy"):
                 file.unlink()
-        for name in scores:
-            self._open(f"values-{name}", (clips, samples, length))
 
-    def _open(self, name: str, shape: Sequence[int]) -> np.memmap:
+    def put(self, name: str, rows: range, part: slice | None, values: np.ndarray) -> None:
+        """`values` of the clips `rows`: a row each, or one for each of the samples `part`."""
         if name not in self._arrays:
+            axes = (self._clips,) if part is None else (self._clips, self._samples)
             self._arrays[name] = np.lib.format.open_memmap(
-                self._folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=tuple(shape)
+                self._folder / f"{name}.npy", mode="w+", dtype=values.dtype, shape=(*axes, *values.shape[len(axes) :])
             )
-        return self._arrays[name]
-
-    def put(self, metric: str, rows: range, part: slice, values: np.ndarray) -> None:
-        self._arrays[f"values-{metric}"][rows.start : rows.stop, part] = values
-
-    def put_features(self, network: str, rows: range, part: slice, values: np.ndarray) -> None:
-        array = self._open(f"features-{network}", (self._clips, self._samples, values.shape[-1]))
-        array[rows.start : rows.stop, part] = values
-
-    def put_true(self, network: str, rows: range, values: np.ndarray) -> None:
-        array = self._open(f"true-{network}", (self._clips, values.shape[-1]))
-        array[rows.start : rows.stop] = values
+        place = slice(rows.start, rows.stop)
+        self._arrays[name][place if part is None else (place, part)] = values
 
     def finish(self, clips_done: int) -> None:
         """The first `clips_done` clips are whole: on disk before it is said."""
@@ -197,9 +187,9 @@ class _Kept:
         self.clips_done = clips_done
         write_json(self._folder / PLAN, {"plan": self._plan, "clips_done": clips_done})
 
-    def result(self, metrics: Sequence[str], networks: Sequence[str]) -> Trials:
-        return Trials(
-            {name: self._arrays[f"values-{name}"] for name in metrics},
-            {name: self._arrays[f"features-{name}"] for name in networks},
-            {name: self._arrays[f"true-{name}"] for name in networks},
-        )
+    def result(self) -> Trials:
+        def of(kind: str) -> dict[str, Any]:
+            named = {name: array for name, array in sorted(self._arrays.items()) if name.startswith(f"{kind}-")}
+            return {name.removeprefix(f"{kind}-"): array for name, array in named.items()}
+
+        return Trials(of("values"), of("features"), of("true"), self._arrays.get("videos"))

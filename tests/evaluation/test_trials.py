@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from moso.errors import ConfigError, StopRequested
-from moso.evaluation.comparison import sampling_seed
+from moso.evaluation.seeds import sampling_seed
 from moso.evaluation.metrics import psnr, unit_range
 from moso.evaluation.trials import Trials, run_trials
 from moso.frames.clips import Clips, windows

@@ -1,0 +1,139 @@
+"""Videos of nothing given, as a set beside the set of true ones: only their distributions can be compared.
+
+Legend: N videos, T frames, D features, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moso.config import to_dict
+from moso.errors import ConfigError, DataError, StopRequested
+from moso.evaluation.comparison import select_clips
+from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
+from moso.evaluation.measure import realised, reference_features
+from moso.evaluation.measures import measures_of
+from moso.evaluation.protocol import NotComputed, Protocol
+from moso.evaluation.protocol_file import ProtocolFile
+from moso.evaluation.task import require_fit
+from moso.frames.cache import FrameCache
+from moso.frames.clips import Clips
+from moso.lock import hold
+from moso.progress import Progress
+from moso.step import StopSignal
+from moso.tasks.model import Model
+from moso.transformer.config import SamplingConfig
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was found.
+
+    Attributes:
+        protocol: what was measured, exactly.
+        clips: the true videos.
+        shown: the first videos drawn, uint8 (n, T, H, W, 3).
+        frechet: "fvd", "fid" where computed.
+        not_computed: what is missing and why.
+    """
+
+    protocol: Protocol
+    clips: Clips
+    shown: np.ndarray
+    frechet: Mapping[str, FrechetFigure]
+    not_computed: Sequence[NotComputed]
+
+
+def measure_generation(
+    model: Model,
+    cache: FrameCache,
+    asked: ProtocolFile,
+    *,
+    work: Path,
+    shown: int,
+    sampling: SamplingConfig | None = None,
+    stop: StopSignal | None = None,
+) -> Generated:
+    """Draw as many videos as the protocol asks for and compare their features with those of all true videos.
+
+    Without a network nothing could be compared: then only the videos that are shown are drawn. Features are kept in
+    `work`, block by block, so that a run that was killed goes on.
+
+    Args:
+        model: trained to draw from nothing.
+        cache: the truth.
+        asked: an unconditional protocol.
+        work: folder of this run alone.
+        shown: videos to hand back.
+        sampling: settings in place of the model's own.
+        stop: ends the work between two blocks.
+
+    Raises:
+        ConfigError: a protocol of another task, or that does not fit the model.
+        MosoError: a model that was not trained to draw from nothing.
+        StopRequested: `stop` was raised; what was drawn is kept.
+    """
+    if asked.task != "unconditional":
+        raise ConfigError("evaluate.protocol.task", asked.task, "is not drawn from nothing")
+    require_fit(model, asked)
+    length = asked.predicted_frames
+    clips = Clips(cache, select_clips(cache, asked.split, length, windows=asked.windows), length)
+    protocol = realised(asked, cache, clips, predicted_frames=length)
+    measures = measures_of(asked.metrics, length, model.device)
+    how = {"seed": asked.seed, "sampling": sampling}
+    first = np.concatenate(list(model.generate(shown, **how)))[:, :length]
+    found: dict[str, FrechetFigure] = {}
+    unmet: list[NotComputed] = []
+    if measures.networks:
+        identity = f"{model.digest} {protocol.digest} {to_dict(sampling or model.sampling)} {model.batch}"
+        kept, count = _Blocks(work, identity), asked.videos or len(clips)
+        features = {metric: video_features(network) for metric, network in measures.networks.items()}
+        with hold(work, "evaluating"), Progress("generate", count, "videos") as progress:
+            for start in range(0, count, model.batch):
+                number = min(model.batch, count - start)
+                if not all(kept.path(metric, start).exists() for metric in features):
+                    if stop:
+                        raise StopRequested(f"evaluate: stopped; {start} of {count} videos are kept in {work}")
+                    videos = np.concatenate(list(model.generate(number, first=start, **how)))[:, :length]
+                    for metric, of_videos in features.items():
+                        kept.put(metric, start, of_videos(videos))
+                progress.advance(number)
+        for metric, network in measures.networks.items():
+            truth = reference_features(measures, metric, asked, cache, model.batch)
+            groups = {"groups": 1} if network.by_frame else {}
+            try:
+                drawn = kept.rows(metric)[:, None]
+                found[metric] = frechet_figure(drawn, truth, network.dimension, same_clips=False, **groups)
+            except DataError as error:
+                unmet.append(NotComputed(metric, str(error), ""))
+    return Generated(protocol, clips, first, found, (*measures.not_computed, *unmet))
+
+
+class _Blocks:
+    """Features of blocks of videos, a file each, of one run: those of another are removed."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        of = folder / "identity.txt"
+        if not of.exists() or of.read_text() != identity:
+            for file in folder.glob("*.npy"):
+                file.unlink()
+            of.write_text(identity)
+
+    def path(self, metric: str, start: int) -> Path:
+        return self._folder / f"{metric}-{start:08d}.npy"
+
+    def put(self, metric: str, start: int, rows: np.ndarray) -> None:
+        partial = self._folder / "block.part"
+        with partial.open("wb") as file:
+            np.save(file, rows, allow_pickle=False)
+        partial.replace(self.path(metric, start))
+
+    def rows(self, metric: str) -> np.ndarray:
+        files = sorted(self._folder.glob(f"{metric}-*.npy"))
+        return np.concatenate([np.load(file, allow_pickle=False) for file in files])

@@ -1,0 +1,183 @@
+"""One evaluation: a model, a cache of frames and a protocol -> every figure that the protocol asks for.
+
+Legend: N clips, S samples a clip, P scored frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moso.config import to_dict
+from moso.errors import DataError
+from moso.evaluation.comparison import Comparison, compare, score_methods, select_clips
+from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
+from moso.evaluation.measures import Measures, conventions, measures_of, networks_of
+from moso.evaluation.protocol import NotComputed, Protocol, clips_digest
+from moso.evaluation.protocol_file import ProtocolFile
+from moso.evaluation.task import Task, require_fit, task_of
+from moso.evaluation.trials import Trials, run_trials
+from moso.evaluation.windows import in_words
+from moso.frames.cache import FrameCache
+from moso.frames.clips import Clips, mean_image
+from moso.progress import Progress
+from moso.step import StopSignal
+from moso.tasks.model import Model
+from moso.transformer.config import SamplingConfig
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found.
+
+    Attributes:
+        protocol: what was measured, exactly.
+        task: what was drawn.
+        clips: the truth.
+        comparison: figures by clip, method and frame.
+        trials: figures of every sample, and of one sample a clip the videos.
+        frechet: "fvd", "fid" where computed.
+        not_computed: what is missing and why.
+    """
+
+    protocol: Protocol
+    task: Task
+    clips: Clips
+    comparison: Comparison
+    trials: Trials
+    frechet: Mapping[str, FrechetFigure]
+    not_computed: Sequence[NotComputed]
+
+
+def measure(
+    model: Model,
+    cache: FrameCache,
+    asked: ProtocolFile,
+    *,
+    work: Path,
+    sampling: SamplingConfig | None = None,
+    min_clips: int = 1,
+    min_episodes: int = 1,
+    stop: StopSignal | None = None,
+) -> Measured:
+    """Measure a model on clips; what was drawn is kept in `work`, so that a run that was killed goes on.
+
+    Args:
+        model: of the protocol's size.
+        cache: the truth.
+        asked: prediction, interpolation or reconstruction.
+        work: folder of this run alone.
+        sampling: settings in place of the model's own.
+        min_clips, min_episodes: refuse fewer.
+        stop: ends the work between two batches.
+
+    Raises:
+        ConfigError: a protocol that does not fit the model.
+        DataError: too few clips, or too few for a batch of the FVD.
+        StopRequested: `stop` was raised; what was drawn is kept.
+    """
+    require_fit(model, asked)
+    task = task_of(model, asked, sampling, mean_image(cache, "train"))
+    chosen = select_clips(
+        cache,
+        asked.split,
+        task.clip_frames,
+        windows=asked.windows,
+        videos=asked.videos,
+        min_clips=min_clips,
+        min_episodes=min_episodes,
+    )
+    clips = Clips(cache, chosen, task.clip_frames)
+    protocol = realised(asked, cache, clips, predicted_frames=len(task.scored))
+    measures = measures_of(asked.metrics, len(task.scored), model.device)
+    trials = run_trials(
+        task.draw,
+        clips,
+        task.scored,
+        samples=asked.samples_per_video,
+        seed=asked.seed,
+        scores=measures.scores,
+        features={name: video_features(network) for name, network in measures.networks.items()},
+        work=work,
+        identity={
+            "model": model.digest,
+            "protocol": protocol.digest,
+            "sampling": to_dict(sampling or model.sampling),
+        },
+        batch=model.batch,
+        keep_videos=asked.samples_per_video == 1,
+        stop=stop,
+    )
+    others = score_methods(task, clips, measures.scores, batch=model.batch, stop=stop)
+    comparison = compare(task, clips, trials, others, best_of=asked.best_of)
+    frechet, unmet = _frechet(measures, trials, asked, cache, model.batch)
+    return Measured(protocol, task, clips, comparison, trials, frechet, (*measures.not_computed, *unmet))
+
+
+def realised(asked: ProtocolFile, cache: FrameCache, clips: Clips, *, predicted_frames: int) -> Protocol:
+    """The protocol that a run really had: the asked one, with the clips and splits that were there."""
+    return Protocol(
+        data_set=asked.data_set,
+        split=asked.split,
+        splits=cache.data.get("splits", {}),
+        clips_digest=clips_digest(
+            (clip.id for clip in clips.clips), (clips.batch([i]).numpy()[0] for i in range(len(clips)))
+        ),
+        clips=len(clips),
+        episodes=len({clip.episode_id for clip in clips.clips}),
+        clip_rule=in_words(asked.windows, clips.clip_frames),
+        height=cache.height,
+        width=cache.width,
+        given_frames=asked.given_frames,
+        clip_frames=asked.clip_frames,
+        predicted_frames=predicted_frames,
+        given_frames_count=asked.given_frames_count,
+        samples_per_video=asked.samples_per_video,
+        seed=asked.seed,
+        task=asked.task,
+        best_of=asked.best_of,
+        carry=asked.carry,
+        fvd=to_dict(asked.fvd) if "fvd" in asked.metrics else {},
+        videos_drawn=asked.videos if asked.task == "unconditional" else None,
+        resize=asked.resize,
+        metrics=conventions(asked.metrics),
+        networks=networks_of(asked.metrics),
+    )
+
+
+def _frechet(
+    measures: Measures, trials: Trials, asked: ProtocolFile, cache: FrameCache, batch: int
+) -> tuple[dict[str, FrechetFigure], list[NotComputed]]:
+    found: dict[str, FrechetFigure] = {}
+    unmet: list[NotComputed] = []
+    for metric, network in measures.networks.items():
+        same = asked.fvd.reference == "same_clips"
+        truth = trials.true_features[metric]
+        if not same:
+            truth = reference_features(measures, metric, asked, cache, batch)
+        by_batch = asked.fvd.batch if metric == "fvd" else None
+        how: dict[str, Any] = {"batch": by_batch, "same_clips": same, **({"groups": 1} if network.by_frame else {})}
+        try:
+            found[metric] = frechet_figure(trials.features[metric], truth, network.dimension, **how)
+        except DataError as error:
+            unmet.append(NotComputed(metric, str(error), ""))
+    return found, unmet
+
+
+def reference_features(
+    measures: Measures, metric: str, asked: ProtocolFile, cache: FrameCache, batch: int
+) -> np.ndarray:
+    """Features of every window of the split, (M, D): the reference "all_test_clips"."""
+    length = asked.predicted_frames
+    clips = Clips(cache, select_clips(cache, asked.split, length), length)
+    features, rows = video_features(measures.networks[metric]), []
+    with Progress(f"reference of {metric}", len(clips), "clips") as progress:
+        for first in range(0, len(clips), batch):
+            part = range(first, min(first + batch, len(clips)))
+            rows.append(features(clips.batch(list(part)).numpy()))
+            progress.advance(len(part))
+    return np.concatenate(rows)

@@ -1,0 +1,151 @@
+"""What is measured: which frames of a clip a model draws, from what, and what they are held against.
+
+Prediction (beyond the model's clip it is rolled out), interpolation of every second frame, reconstruction. Each is a
+`Task`: the frames that are scored, a way to draw them, and the methods that they are compared with on the same clips.
+
+Legend: N clips, F frames of an evaluated clip, T frames of the model's, K given frames, P scored frames, S samples, H W
+pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from moso.errors import ConfigError
+from moso.evaluation.baselines import hedge, linear, mean_given, repeat_last
+from moso.evaluation.ceiling import ceiling
+from moso.evaluation.protocol_file import ProtocolFile
+from moso.evaluation.trials import Draw
+from moso.tasks.interpolate import fill_frames
+from moso.tasks.model import Model
+from moso.transformer.config import SamplingConfig
+
+Method = Callable[[UInt8[np.ndarray, "N F H W 3"]], UInt8[np.ndarray, "N P H W 3"]]
+"""Whole clips -> what a method says their scored frames are."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is drawn and what it is held against.
+
+    Attributes:
+        main: name of what is measured: "prediction", "interpolation", "reconstruction".
+        clip_frames: F.
+        given: numbers, from 0, of the frames that are given.
+        scored: numbers, from 0, of the frames that are scored.
+        draw: draws them.
+        baselines: name -> method that `main` is compared with.
+        bounds: functions that give several methods at once, none of them a rival: the ceiling, the frozen motion.
+    """
+
+    main: str
+    clip_frames: int
+    given: Sequence[int]
+    scored: Sequence[int]
+    draw: Draw
+    baselines: Mapping[str, Method] = field(default_factory=dict)
+    bounds: Callable[[np.ndarray], Mapping[str, np.ndarray]] = lambda whole: {}
+
+
+def task_of(
+    model: Model,
+    asked: ProtocolFile,
+    sampling: SamplingConfig | None,
+    mean_image: Float[np.ndarray, "H W 3"],
+) -> Task:
+    """The task that a protocol asks of a model.
+
+    Args:
+        model: draws.
+        asked: the protocol; `require_fit` says whether the model fits it.
+        sampling: settings in place of the model's own.
+        mean_image: of the training frames, [0, 255]; for the hedge.
+
+    Raises:
+        ConfigError: an unconditional protocol, which has no clips to be held against (moso.evaluation.generation).
+    """
+    makers = {"prediction": _prediction, "interpolation": _interpolation, "reconstruction": _reconstruction}
+    if asked.task not in makers:
+        raise ConfigError("evaluate.protocol.task", asked.task, "has no clips to be held against")
+    return makers[asked.task](model, asked, sampling, mean_image)
+
+
+def require_fit(model: Model, asked: ProtocolFile, where: str = "evaluate.protocol") -> None:
+    """Refuse a protocol that the model cannot be measured by.
+
+    Raises:
+        ConfigError: names the field, what the protocol asks and what the model is.
+    """
+    sizes = {"height": model.height, "width": model.width, "clip_frames": model.clip_frames}
+    if asked.task == "prediction":
+        sizes["given_frames"] = model.given_frames
+    for name, ours in sizes.items():
+        if getattr(asked, name) != ours:
+            raise ConfigError(
+                f"{where}.{name}",
+                getattr(asked, name),
+                f"the model has {ours}",
+                "evaluate a model of this size, or another protocol (moso/protocols)",
+            )
+    if asked.task == "prediction" and asked.carry not in (None, model.given_frames):
+        raise ConfigError(f"{where}.carry", asked.carry, f"a rollout carries K = {model.given_frames} frames")
+
+
+def _prediction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, mean_image: np.ndarray) -> Task:
+    known, length = model.given_frames, asked.predicted_frames
+    scored = range(known, known + length)
+
+    def draw(whole: np.ndarray, seeds: Sequence[int], samples: int) -> Iterator[tuple[slice, np.ndarray]]:
+        return model.trials(whole[:, :known], samples, length, seed=seeds, sampling=sampling)
+
+    baselines: dict[str, Method] = {"repeat_last": lambda whole: repeat_last(whole[:, :known], length)}
+    if known > 1:  # of one frame the mean is the frame, and there is no line through it
+        baselines["mean_given"] = lambda whole: mean_given(whole[:, :known], length)
+        baselines["linear"] = lambda whole: linear(whole[:, :known], length)
+    baselines["hedge"] = lambda whole: hedge(whole[:, :known], length, mean_image)
+    frames = max(known + length, model.clip_frames)
+    return Task("prediction", frames, range(known), scored, draw, baselines, _bounds(model, scored))
+
+
+def _interpolation(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: np.ndarray) -> Task:
+    given = range(0, model.clip_frames, 2)
+    if (len(given), model.clip_frames - len(given)) != (asked.given_frames, asked.predicted_frames):
+        raise ConfigError(
+            "evaluate.protocol.given_frames",
+            asked.given_frames,
+            f"every second of {model.clip_frames} frames is given: {len(given)}",
+            f"predicted_frames are the other {model.clip_frames - len(given)}",
+        )
+    scored = [t for t in range(model.clip_frames) if t not in given]
+
+    def draw(whole: np.ndarray, seeds: Sequence[int], samples: int) -> Iterator[tuple[slice, np.ndarray]]:
+        for sample in range(samples):
+            each = [seed + sample for seed in seeds]
+            videos = model.interpolate(whole, given, seed=each, sampling=sampling)
+            yield slice(sample, sample + 1), videos[:, None, scored]
+
+    baselines: dict[str, Method] = {
+        "hold": lambda whole: fill_frames(whole, given, "hold")[:, scored],
+        "blend": lambda whole: fill_frames(whole, given, "blend")[:, scored],
+    }
+    return Task("interpolation", model.clip_frames, given, scored, draw, baselines, _bounds(model, scored))
+
+
+def _reconstruction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: np.ndarray) -> Task:
+    scored = range(asked.predicted_frames)
+
+    def draw(whole: np.ndarray, seeds: Sequence[int], samples: int) -> Iterator[tuple[slice, np.ndarray]]:
+        yield slice(0, 1), model.decode(model.encode(whole), scored)[:, None]
+
+    def frozen(whole: np.ndarray) -> dict[str, np.ndarray]:
+        return {"motion_frozen": ceiling(model, whole, scored)["motion_frozen"]}
+
+    return Task("reconstruction", model.clip_frames, [], scored, draw, bounds=frozen)
+
+
+def _bounds(model: Model, scored: Sequence[int]) -> Callable[[np.ndarray], Mapping[str, np.ndarray]]:
+    return lambda whole: ceiling(model, whole, scored)
