@@ -156,7 +156,7 @@ class ProtocolFile:
 
     @property
     def digest(self) -> str:
-        """sha256 over every field but the words about it (name, title, source): a better title changes no measurement."""
+        """sha256 over every field but the words about it (name, title, source): a better title changes no figure."""
         return digest_json(_plain(self))
 
 

@@ -27,3 +27,16 @@ def test_magvits_figure_is_in_no_table_of_mosos_bair_protocol():
 def test_an_empty_table_that_does_not_say_what_is_missing_is_refused():
     with pytest.raises(ConfigError, match="not_in_source"):
         build(PublishedTable, {"title": "t", "metrics": ["fvd"], "rows": []})
+
+
+def test_each_reconstruction_of_c1_has_a_protocol_of_its_own():
+    tables = [t for t in published_tables().values() if t.protocol and "reconstruction" in t.protocol]
+    assert len(tables) == 8
+    assert [[row["method"] for row in table.rows] for table in tables] == [["MOSO-VQVAE"]] * 8
+    assert published_for("kth/reconstruction_128")["kth_reconstruction_128"].rows[0]["psnr"] == 36.1
+
+
+def test_a_table_without_a_protocol_says_how_ours_is_made():
+    without = {name: table for name, table in published_tables().items() if table.protocol is None}
+    assert set(without) == {"kth_64_cost", "decomposition_kth", "decomposition_ucf101", "adversarial", "codebook"}
+    assert all(any("`m" in note for note in table.notes) for table in without.values())
