@@ -1,10 +1,12 @@
 """The report page: one HTML file with everything inside it.
 
-markup and charts know nothing of videos; films makes the moving pictures; sections turns an evaluation into HTML;
-page puts the sections together with the style sheet and the script of assets.
+markup and charts know nothing of videos; films and recombinations make the moving pictures; evaluation is all that the
+page shows, and figures, clips, long_prediction, training and lineage turn parts of it into HTML with the pieces of
+elements and the names of words; page puts them together with the style sheet and the script of assets. Figures are
+those of metrics.json: the page computes none of its own.
 """
 
+from moso.evaluation.report.evaluation import Evaluation
 from moso.evaluation.report.page import render_page
-from moso.evaluation.report.sections import Evaluation
 
 __all__ = ["Evaluation", "render_page"]

@@ -1,18 +1,20 @@
 """Style sheet and script of the report page, inside the page so that it is one file.
 
 The script steps a CSS variable (--f, the frame) per film; the sheets are backgrounds moved by it. Without a script the
-page shows every clip's first predicted frame.
+page shows every clip's first scored frame.
 """
 
 STYLE = """
 :root { color-scheme: light dark;
   --page: #f7f7f5; --card: #ffffff; --ink: #1d2126; --soft: #5d6670; --rule: #dfe2e5; --mark: #0b6e99;
   --good: #1a7f4b; --bad: #b3261e;
-  --c0: #0b6e99; --c1: #8a8f98; --c2: #c58b00; --c3: #1a7f4b; --c4: #b3428f; --c5: #d1495b; }
+  --c0: #0b6e99; --c1: #8a8f98; --c2: #c58b00; --c3: #1a7f4b; --c4: #b3428f; --c5: #d1495b;
+  --c6: #7a5c3e; --c7: #5b5fc7; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #14171a; --card: #1d2125; --ink: #e8eaed; --soft: #a0a8b1; --rule: #363c42; --mark: #58b8e3;
   --good: #5ec98f; --bad: #ff8a80;
-  --c0: #58b8e3; --c1: #9aa2ab; --c2: #e5b84b; --c3: #5ec98f; --c4: #e08cc4; --c5: #f08a96; } }
+  --c0: #58b8e3; --c1: #9aa2ab; --c2: #e5b84b; --c3: #5ec98f; --c4: #e08cc4; --c5: #f08a96;
+  --c6: #c9a27e; --c7: #a3a6f5; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 1.5rem clamp(0.75rem, 3vw, 2rem) 4rem; }
@@ -44,6 +46,7 @@ button:hover { border-color: var(--mark); }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, calc(4 * var(--w) + 4rem)), 1fr)); gap: 1rem; }
 .film { padding: 0.8rem 1rem 1rem; }
 .film header { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; align-items: baseline; }
+.film .place { font-weight: 600; text-transform: capitalize; }
 .film .figures { color: var(--soft); font-size: 0.88rem; font-variant-numeric: tabular-nums; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, var(--w)); gap: 0.6rem;
   margin: 0.6rem 0 0.5rem; max-width: calc(4 * var(--w) + 1.8rem); }
@@ -60,6 +63,8 @@ button:hover { border-color: var(--mark); }
 .scrub input { flex: 1 1 160px; accent-color: var(--mark); min-height: 1.6rem; }
 .scrub output { flex: 0 1 21rem; font-size: 0.85rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; padding: 0.25rem 1rem; margin: 0.75rem 0; }
+caption { caption-side: top; text-align: left; font-weight: 600; padding: 0.5rem 0.6rem 0.2rem; }
+ul.notes { color: var(--soft); font-size: 0.92rem; max-width: 75ch; padding-left: 1.2rem; margin: 0.4rem 0 0.8rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 0.5rem 0.6rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
@@ -78,9 +83,13 @@ tr.ours th, tr.ours td { background: color-mix(in srgb, var(--mark) 9%, transpar
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .dot { stroke: var(--card); stroke-width: 1; }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); }
   .line.c3 { stroke: var(--c3); }
-.line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); }
+.line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); } .line.c6 { stroke: var(--c6); }
+  .line.c7 { stroke: var(--c7); }
 .dot.c0 { fill: var(--c0); } .dot.c1 { fill: var(--c1); } .dot.c2 { fill: var(--c2); } .dot.c3 { fill: var(--c3); }
-.dot.c4 { fill: var(--c4); } .dot.c5 { fill: var(--c5); }
+.dot.c4 { fill: var(--c4); } .dot.c5 { fill: var(--c5); } .dot.c6 { fill: var(--c6); } .dot.c7 { fill: var(--c7); }
+.band { stroke: none; opacity: 0.14; }
+.band.c0 { fill: var(--c0); } .band.c1 { fill: var(--c1); } .band.c2 { fill: var(--c2); } .band.c3 { fill: var(--c3); }
+.band.c4 { fill: var(--c4); } .band.c5 { fill: var(--c5); } .band.c6 { fill: var(--c6); } .band.c7 { fill: var(--c7); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; margin: 0.4rem 0 0; padding: 0;
   font-size: 0.88rem; }
 .legend li { display: flex; align-items: center; gap: 0.4rem; }
@@ -99,12 +108,11 @@ const films = [...document.querySelectorAll(".film")].map((card) => {
   film.show = (frame) => {
     film.frame = frame;
     card.style.setProperty("--f", frame);
-    card.style.setProperty("--g", Math.min(frame, film.given - 1));
-    card.classList.toggle("given", frame < film.given);
+    card.style.setProperty("--g", film.last_given[frame]);
+    card.classList.toggle("given", film.given[frame]);
     film.slider.value = frame;
-    const i = frame - film.given;
-    film.out.value = `frame ${frame + 1} of ${film.frames}: ` +
-      (i < 0 ? "given" : `predicted ${film.psnr[i].toFixed(1)} dB, held ${film.held_psnr[i].toFixed(1)} dB`);
+    const told = film.told[frame];
+    film.out.value = `frame ${frame + 1} of ${film.frames}` + (told ? `: ${told}` : "");
   };
   film.slider.addEventListener("input", () => { setPlaying(false); film.show(Number(film.slider.value)); });
   return film;
@@ -112,7 +120,7 @@ const films = [...document.querySelectorAll(".film")].map((card) => {
 const play = document.querySelector("#play"), size = document.querySelector("#size"),
   grids = [...document.querySelectorAll(".films")];
 let playing = false, last = 0;
-function setPlaying(on) { playing = on; play.textContent = on ? "Pause" : "Play";
+function setPlaying(on) { playing = on; if (!play) return; play.textContent = on ? "Pause" : "Play";
   if (on) requestAnimationFrame(tick); }
 function tick(now) {
   if (!playing) return;
@@ -126,11 +134,11 @@ function tick(now) {
   }
   requestAnimationFrame(tick);
 }
-play.addEventListener("click", () => setPlaying(!playing));
-size.addEventListener("click", () => {
+play?.addEventListener("click", () => setPlaying(!playing));
+size?.addEventListener("click", () => {
   const large = grids.map((grid) => grid.classList.toggle("large"))[0];
   size.textContent = large ? "Smaller" : "Larger";
 });
-for (const film of films) film.show(film.given);
+for (const film of films) film.show(film.start);
 setPlaying(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 """

@@ -23,6 +23,8 @@ class Series:
         y: values.
         colour: number of the style sheet's colour, from 0.
         dashed: draw it dashed (bounds and references, against what is measured).
+        low: lower end of a band around the line, a value a point; drawn where both ends are given and finite.
+        high: upper end of it.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Series:
     y: Sequence[float]
     colour: int = 0
     dashed: bool = False
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
 
     def path(self, d: str) -> Markup:
         """A line of this series' look."""
@@ -100,16 +104,21 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
         y_label: of the vertical axis, with its unit.
         log_y: logarithmic vertical axis; values that are not positive are left out.
     """
-    lines = [(s, points) for s in series if (points := _points(s, log_y))]
+    lines = [(s, points) for s in series if (points := _points(s.x, s.y, log_y))]
     caption = tag("figcaption", title)
     if not lines:
         return tag("figure", caption, tag("p", "No data.", class_="note"), class_="chart")
     floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    bands = [(s, band) for s, _ in lines if len(band := _band(s, log_y)) > 1]
     xs = [x for _, points in lines for x, _ in points]
-    ys = [y for _, points in lines for _, y in points]
+    ys = [y for _, points in lines for _, y in points] + [y for _, band in bands for _, *ends in band for y in ends]
     across = Axis(min(xs), max(xs), LEFT, right)
     down = Axis(*_room(min(ys), max(ys), log_y), floor, TOP, log_y)
     drawing: list[object] = [_grid(across, down, x_label, y_label)]
+    for s, band in bands:  # below every line
+        outline = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
+        d = "M" + "L".join(f"{across(x)} {down(y)}" for x, y in outline) + "Z"
+        drawing.append(tag("path", class_=f"band c{s.colour}", d=d))
     for s, points in lines:
         drawing.append(s.path("M" + "L".join(f"{across(x)} {down(y)}" for x, y in points)))
         if len(points) <= MOST_DOTS:
@@ -144,9 +153,18 @@ def _grid(across: Axis, down: Axis, x_label: str, y_label: str) -> list[Markup]:
     return parts
 
 
-def _points(series: Series, positive: bool) -> list[tuple[float, float]]:
-    pairs = zip(series.x, series.y, strict=True)
+def _points(xs: Sequence[float], ys: Sequence[float], positive: bool) -> list[tuple[float, float]]:
+    pairs = zip(xs, ys, strict=True)
     return [(float(x), float(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y) and (y > 0 or not positive)]
+
+
+def _band(series: Series, positive: bool) -> list[tuple[float, float, float]]:
+    """(x, lower end, upper end) of each point that has a whole one."""
+    if series.low is None or series.high is None:
+        return []
+    ends = zip(series.x, series.low, series.high, strict=True)
+    whole = [(float(x), float(low), float(high)) for x, low, high in ends]
+    return [e for e in whole if all(map(math.isfinite, e)) and (e[1] > 0 or not positive)]
 
 
 def _room(low: float, high: float, log: bool) -> tuple[float, float]:
