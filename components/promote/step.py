@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from components.promote import evaluation
 from moso.adapters import mlflow_model, mlflow_registry
 from moso.adapters.mlflow_client import default_tracking_uri
 from moso.adapters.mlflow_registry import Registration, Registry, Version
-from moso.config import to_dict
 from moso.errors import ConfigError, FormatError, MismatchError
 from moso.progress import Progress
 from moso.provenance import code_digest, digest_json, read_provenance, write_json
 from moso.registry import card
-from moso.registry.decide import PromotionPolicy, decide, figures, to_record
+from moso.registry.decide import decide, to_record
+from moso.registry.policy import PromotionPolicy
 from moso.step import Context, Paths
 from moso.tasks.model import Model
 
@@ -66,7 +67,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
     with Progress("promote", 4, "part") as progress:
         parts = _checked_parts(vqvae, transformer, report)
         model = Model.from_parts(vqvae, transformer, "cpu")
-        candidate = _candidate(report, model.digest)
+        candidate = evaluation.read(report, model.digest)
         name = config.model or f"moso-{candidate['protocol']['data_set']}"
         progress.advance(note=f"looking for {name}")
         registry = Registry(context.options.get("tracking_uri") or default_tracking_uri(Path.cwd()))
@@ -75,7 +76,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
             progress.advance(0, note=f"filing {name}")
             version = _register(registry, name, model, candidate, inputs, parts)
         progress.advance(note=f"version {version.number}: deciding")
-        record, move = _decide(registry, config, name, version, candidate, parts)
+        record, move = _decide(registry, config, version, candidate, parts, report)
         progress.advance(note=f"version {version.number}: {record['decision']['outcome']}")
         if move:
             registry.point(config.alias, version)
@@ -90,13 +91,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
 def _decide(
     registry: Registry,
     config: Config,
-    name: str,
     version: Version,
     candidate: Mapping[str, Any],
     parts: Mapping[str, Any],
+    report: Path,
 ) -> tuple[dict[str, Any], bool]:
     """Decide, and keep the decision with the version: the content of promotion.json, and whether the alias moves."""
-    champion = registry.by_alias(name, config.alias)
+    champion = registry.by_alias(version.name, config.alias)
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
     question = digest_json({"candidate": _finite(candidate), "policy": config.policy, "alias": config.alias})
     held = json.loads(version.tags.get(mlflow_registry.PROMOTION, "{}"))
@@ -107,7 +108,8 @@ def _decide(
             return record, False
 
     before = champion.record() if champion is not None else None
-    decision = decide(candidate, before, config.policy)
+    pairs = evaluation.compare(registry, champion, candidate, report, config.policy)
+    decision = decide(candidate, before, config.policy, pairs)
     if decision.outcome == "refused" and decision.candidate_value is not None:
         # The champion cannot be compared with any candidate of this protocol: without a way out it would stay for good.
         way_out = f"to make it the champion all the same: {registry.command_to_point(config.alias, version)}"
@@ -115,12 +117,15 @@ def _decide(
     record = {
         "format": "moso.promotion",
         "format_version": 1,
-        "model": name,
+        "model": version.name,
         "version": version.number,
-        "reference": f"models:/{name}@{config.alias}",
+        "reference": f"models:/{version.name}@{config.alias}",
         "alias": config.alias,
         "alias_moved": decision.promote,
         "decision": to_record(decision),
+        # Candidate minus champion, each metric in its own unit.
+        "comparison": pairs.record() if pairs else {},
+        "not_compared": dict(pairs.without) if pairs else {},
         "candidate": _finite({"version": version.number, **candidate}),
         "champion": _finite(before),
         "inputs": {step: part["digest"] for step, part in parts.items()},
@@ -130,8 +135,8 @@ def _decide(
     registry.tag(
         version,
         {
-            **_evaluation_tags(candidate),
-            mlflow_registry.PROMOTION: _json({"question": question, "record": record}),
+            **evaluation.keep(registry, version, report, candidate),
+            mlflow_registry.PROMOTION: evaluation.plain_json({"question": question, "record": record}),
         },
     )
     return record, decision.promote
@@ -157,7 +162,7 @@ def _register(
         **{f"moso.{key}_digest": part["digest"] for key, part in parts.items()},
         **{f"moso.{key}": str(value) for key, value in origin.items()},
         "moso.packaged_code_digest": code_digest(),
-        **_evaluation_tags(candidate),
+        **evaluation.tags(candidate, parts["report"]["digest"]),
     }
     sizes = {key: getattr(model, key) for key in ("given_frames", "clip_frames", "height", "width")}
     text = card.fill(
@@ -175,10 +180,9 @@ def _register(
         mlflow_model.save(folder, model, inputs["vqvae"], inputs["transformer"], example, entry)
 
     with tempfile.TemporaryDirectory(prefix="moso-card-") as temporary:
-        page, card_file = inputs["report"] / "index.html", Path(temporary) / "model_card.md"
+        card_file = Path(temporary) / "model_card.md"
         card_file.write_text(text)
-        files = [path for path in (card_file, page) if path.exists()]
-        return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, files))
+        return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, [card_file]))
 
 
 def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, Any]:
@@ -196,23 +200,6 @@ def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, An
     return parts
 
 
-def _candidate(report: Path, model_digest: str) -> dict[str, Any]:
-    path = report / "metrics.json"
-    if not path.exists():
-        raise FormatError(f"{path} is missing; rerun evaluate")
-    content = json.loads(path.read_text())
-    protocol = content.pop("protocol", None)
-    if not isinstance(protocol, Mapping) or "data_set" not in protocol:
-        raise FormatError(f"{path} names no protocol with a data_set; rerun evaluate")
-    protocol_digest = content.pop("protocol_digest", None) or digest_json(protocol)
-    return {
-        "model_digest": model_digest,
-        "protocol_digest": protocol_digest,
-        "protocol": dict(protocol),
-        "metrics": figures(content),
-    }
-
-
 def _example(report: Path) -> np.ndarray:
     path = report / "example.npy"
     if not path.exists():
@@ -221,18 +208,6 @@ def _example(report: Path) -> np.ndarray:
         )
     frames: np.ndarray = np.load(path, allow_pickle=False)
     return frames
-
-
-def _evaluation_tags(candidate: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        mlflow_registry.METRICS: _json(candidate["metrics"]),
-        mlflow_registry.PROTOCOL: _json(candidate["protocol"]),
-        mlflow_registry.PROTOCOL_DIGEST: candidate["protocol_digest"],
-    }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(to_dict(value), sort_keys=True)
 
 
 def _finite(value: Any) -> Any:

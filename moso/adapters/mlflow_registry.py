@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Tags of a version. Plain data is JSON.
 MODEL_DIGEST, FILES_DIGEST = "moso.model_digest", "moso.files_digest"
 METRICS, PROTOCOL, PROTOCOL_DIGEST = "moso.metrics", "moso.protocol", "moso.protocol_digest"
+# Of the latest evaluation: its report, and the table of its figures clip by clip.
+REPORT_DIGEST, PER_CLIP_DIGEST = "moso.report_digest", "moso.per_clip_digest"
 PROMOTION = "moso.promotion"
 DESCRIPTION_LENGTH = 5000  # of a version, in the registry's database
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
@@ -72,6 +74,7 @@ class Version:
             "protocol_digest": self.tags.get(PROTOCOL_DIGEST, ""),
             "protocol": json.loads(self.tags.get(PROTOCOL, "{}")),
             "metrics": json.loads(self.tags.get(METRICS, "{}")),
+            "per_clip_digest": self.tags.get(PER_CLIP_DIGEST, "none"),
         }
 
 
@@ -84,7 +87,7 @@ class Registration:
         params: of the run, nested.
         metrics: of the run, dotted name -> figure.
         description: of the version, Markdown (the model card).
-        files: kept with the run (report page, model card).
+        files: kept with the run (model card).
     """
 
     tags: Mapping[str, str]
@@ -181,6 +184,30 @@ class Registry:
             for key, value in tags.items():
                 if version.tags.get(key) != value:
                     self._client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def keep(self, version: Version, path: Path, place: str | None = None) -> None:
+        """File `path` with the version's run, below `place` where one is given; a file of that name is replaced."""
+        with reported(self._failed):
+            self._client.log_artifact(version.run_id, str(path), place)
+
+    def kept(self, version: Version, name: str, folder: Path) -> Path | None:
+        """The file `name` of the version's run, copied into `folder`; None where there is none.
+
+        Raises:
+            TrackingError: the registry cannot be asked.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with reported(self._failed):
+            try:
+                found = self._client.list_artifacts(version.run_id, name.rpartition("/")[0] or None)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # the run itself is gone
+                    return None
+                raise
+            if name not in {item.path for item in found}:
+                return None
+            return Path(self._client.download_artifacts(version.run_id, name, str(folder)))
 
     def point(self, alias: str, version: Version) -> None:
         """Let `alias` stand for `version`, and for no other."""

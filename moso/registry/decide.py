@@ -1,7 +1,7 @@
-"""Promotion as a pure function: decide(candidate, champion, policy) -> decision with reasons.
+"""Promotion as a pure function: decide(candidate, champion, policy, paired) -> decision with reasons.
 
-Effects (registering, moving the alias, writing promotion.json) come after and are none of this file's business. A later
-issue deepens the comparison to a paired bootstrap over clips; the signature stays.
+Effects (registering, moving the alias, writing promotion.json) come after and are none of this file's business. Guarded
+metrics (none of which may get worse beyond its tolerance) belong here too: `paired` has the interval of every metric.
 """
 
 from __future__ import annotations
@@ -12,32 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moso.errors import ConfigError
+from moso.evaluation.statistics import POWER, Interval
+from moso.registry.paired import Paired
+from moso.registry.policy import PromotionPolicy
 
 Outcome = Literal["promoted", "kept", "refused", "already_champion"]
-
-
-@dataclass(frozen=True)
-class PromotionPolicy:
-    """When a candidate replaces the champion.
-
-    Attributes:
-        metric: dotted name of a figure in metrics.json. PSNR of the prediction: what the training is for, in dB.
-        higher_is_better: the metric's direction.
-        margin: least gain, in the metric's unit; a gain of 0 never promotes. No source: the default takes any gain.
-    """
-
-    metric: str = "prediction.psnr"
-    higher_is_better: bool = True
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.metric.strip("."):
-            raise ConfigError(
-                "metric", self.metric, "must name a figure of metrics.json", "for example prediction.psnr"
-            )
-        if not (math.isfinite(self.margin) and self.margin >= 0):
-            raise ConfigError("margin", self.margin, "must be a finite number of at least 0")
+# Figures and tables come from one evaluation: their means agree to rounding, in any unit.
+AGREEMENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,12 +27,15 @@ class Decision:
 
     Attributes:
         promote: the alias moves to the candidate.
-        outcome: promoted; kept (the champion stays: not better by the margin); refused (not comparable);
+        outcome: promoted; kept (the champion stays: not better by the margin, or not surely); refused (not comparable);
             already_champion (the same model).
         reasons: for a reader, the most important first.
         candidate_value: the candidate's figure; None where it is missing or not finite.
         champion_value: the champion's figure, likewise.
         gain: how much better the candidate is, positive whatever the metric's direction; None where not compared.
+        gain_low: lower end of its interval, likewise; None where there is none.
+        gain_high: upper end of it.
+        detectable: the smallest difference that these clips show at 80 % power, in the metric's unit.
     """
 
     promote: bool
@@ -61,16 +45,25 @@ class Decision:
     candidate_value: float | None = None
     champion_value: float | None = None
     gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    detectable: float | None = None
 
 
-def decide(candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, policy: PromotionPolicy) -> Decision:
+def decide(
+    candidate: Mapping[str, Any],
+    champion: Mapping[str, Any] | None,
+    policy: PromotionPolicy,
+    paired: Paired | None = None,
+) -> Decision:
     """Whether `candidate` takes the place of `champion`.
 
     Args:
         candidate: "model_digest", "protocol_digest", "protocol" (plain data, may be empty) and "metrics"
             (dotted name -> figure, in the units of metrics.json).
         champion: the same of the present champion; None where there is none.
-        policy: metric, direction, margin.
+        policy: metric, direction, margin, how sure.
+        paired: both over the same clips (moso.registry.paired); None where nobody compared them.
 
     Returns:
         The decision; it depends on nothing but the arguments, and the same model is never promoted over itself.
@@ -86,7 +79,7 @@ def decide(candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, pol
         reason = f"no champion yet; {policy.metric} = {value:.6g}"
         return Decision(True, "promoted", (reason,), policy, candidate_value=value)
 
-    difference = _protocol_difference(candidate, champion)
+    difference = protocol_difference(candidate, champion)
     if difference:
         return Decision(False, "refused", difference, policy, candidate_value=value)
     held, problem = _figure(champion, policy.metric)
@@ -94,12 +87,11 @@ def decide(candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, pol
         reason = f"the champion's {policy.metric} {problem}: evaluate the champion again, or move the alias by hand"
         return Decision(False, "refused", (reason,), policy, candidate_value=value)
     assert held is not None
-
-    gain = value - held if policy.higher_is_better else held - value
-    better = gain > 0 and gain >= policy.margin
-    text = f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
-    reasons = (_verdict(gain, better), text)
-    return Decision(better, "promoted" if better else "kept", reasons, policy, value, held, gain)
+    paired = paired or Paired(absent="candidate and champion were not compared clip by clip")
+    faults = paired.faults or _disagreement(value - held, paired.intervals.get(policy.metric))
+    if faults:
+        return Decision(False, "refused", faults, policy, value, held)
+    return _judge(value, held, policy, paired)
 
 
 def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -119,12 +111,77 @@ def to_record(decision: Decision) -> dict[str, Any]:
     return {**dataclasses.asdict(decision), "reasons": list(decision.reasons)}
 
 
-def _verdict(gain: float, better: bool) -> str:
-    if better:
-        return "better by the margin"
+def protocol_difference(candidate: Mapping[str, Any], champion: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why figures of the two cannot be compared, the fields of their protocols that differ by name; () where they can.
+
+    Args:
+        candidate: "protocol_digest" and "protocol", as `decide` takes it.
+        champion: likewise.
+    """
+    ours, theirs = candidate.get("protocol_digest"), champion.get("protocol_digest")
+    if ours and theirs and ours == theirs:
+        return ()
+    if not ours or not theirs:
+        who = "candidate" if not ours else "champion"
+        return (f"the {who}'s figures name no protocol: they cannot be compared",)
+    summary = f"measured under another protocol: candidate {ours[:12]}, champion {theirs[:12]}"
+    new, old = _flat(candidate.get("protocol") or {}), _flat(champion.get("protocol") or {})
+    fields = sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
+    return (summary, *(f"protocol.{k}: candidate {new.get(k)!r}, champion {old.get(k)!r}" for k in fields))
+
+
+def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -> Decision:
+    sign = 1 if policy.higher_is_better else -1
+    gain = sign * (value - held)
+    interval = paired.intervals.get(policy.metric)
+    if interval is None or policy.require == "gain":
+        better = gain > 0 and gain >= policy.margin
+        verdict = "better by the margin" if better else _falls_short(gain)
+    else:
+        better, verdict = _confident(gain, min(sign * interval.low, sign * interval.high), interval.episodes, policy)
+    told = f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
+    outcome: Outcome = "promoted" if better else "kept"
+    if interval is None:
+        why = paired.absent or paired.without.get(policy.metric, f"{policy.metric} has no value for each clip")
+        reasons = (verdict, told, f"no interval could be had, the gain alone decided: {why}")
+        return Decision(better, outcome, reasons, policy, value, held, gain)
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    least = interval.detectable(POWER)
+    over = (
+        f"over the same {interval.clips} clips of {interval.episodes} episodes: mean gain {sign * interval.mean:+.6g}, "
+        f"{100 * policy.confidence:g} % interval {low:+.6g} to {high:+.6g}; the smallest difference that this test set "
+        f"shows at {100 * POWER:g} % power is {least:.6g}"
+    )
+    small = f"the test set is too small to show the margin: {policy.margin:.6g} lies below {least:.6g}"
+    told_all = (verdict, told, over, *([small] if not better and least > policy.margin > 0 else []))
+    return Decision(better, outcome, told_all, policy, value, held, gain, low, high, least)
+
+
+def _confident(gain: float, low: float, episodes: int, policy: PromotionPolicy) -> tuple[bool, str]:
+    sure = f"with {100 * policy.confidence:g} % confidence"
+    if gain <= 0 or gain < policy.margin:
+        return False, _falls_short(gain)
+    if episodes < policy.least_episodes:
+        remedy = "add test episodes, or let promote.policy.require be gain"
+        return False, f"{episodes} episodes show nothing {sure} (at least {policy.least_episodes} can): {remedy}"
+    if low > policy.margin:
+        return True, f"better {sure}" + (" by more than the margin" if policy.margin else "")
+    return False, f"better, but not {sure}" + (" by more than the margin" if policy.margin else "")
+
+
+def _falls_short(gain: float) -> str:
     if gain == 0:
         return "a tie"
     return "worse" if gain < 0 else "gain below the margin"
+
+
+def _disagreement(difference: float, interval: Interval | None) -> tuple[str, ...]:
+    if interval is None or math.isclose(interval.mean, difference, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
+        return ()
+    return (
+        f"figures and tables are not of one evaluation: the figures differ by {difference:+.6g}, clip by clip by "
+        f"{interval.mean:+.6g}; rerun evaluate and promote for both models",
+    )
 
 
 def _figure(model: Mapping[str, Any], metric: str) -> tuple[float | None, str]:
@@ -136,19 +193,6 @@ def _figure(model: Mapping[str, Any], metric: str) -> tuple[float | None, str]:
     if not math.isfinite(value):
         return None, f"is {value}, no finite number"
     return float(value), ""
-
-
-def _protocol_difference(candidate: Mapping[str, Any], champion: Mapping[str, Any]) -> tuple[str, ...]:
-    ours, theirs = candidate.get("protocol_digest"), champion.get("protocol_digest")
-    if ours and theirs and ours == theirs:
-        return ()
-    if not ours or not theirs:
-        who = "candidate" if not ours else "champion"
-        return (f"the {who}'s figures name no protocol: they cannot be compared",)
-    summary = f"measured under another protocol: candidate {ours[:12]}, champion {theirs[:12]}"
-    new, old = _flat(candidate.get("protocol") or {}), _flat(champion.get("protocol") or {})
-    fields = sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
-    return (summary, *(f"protocol.{k}: candidate {new.get(k)!r}, champion {old.get(k)!r}" for k in fields))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

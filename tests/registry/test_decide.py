@@ -1,16 +1,29 @@
+import dataclasses
 import json
 import math
 
 import pytest
 
+from moso.config import build
 from moso.errors import ConfigError
-from moso.registry.decide import Decision, PromotionPolicy, decide, figures, to_record
+from moso.registry.decide import Decision, decide, figures, to_record
+from moso.registry.policy import PromotionPolicy
 
 PROTOCOL = {"clips": 256, "given_frames": 2}
 
 
-def a_model(digest: str, psnr: float | None, protocol: dict | None = None, protocol_digest: str = "p" * 64) -> dict:
-    metrics = {} if psnr is None else {"prediction.psnr": psnr}
+def a_policy(metric: str = "psnr", **settings) -> PromotionPolicy:
+    return PromotionPolicy(metric=f"prediction.{metric}", higher_is_better=metric == "psnr", **settings)
+
+
+def a_model(
+    digest: str,
+    figure: float | None,
+    protocol: dict | None = None,
+    protocol_digest: str = "p" * 64,
+    metric: str = "psnr",
+) -> dict:
+    metrics = {} if figure is None else {f"prediction.{metric}": figure}
     return {
         "model_digest": digest,
         "protocol_digest": protocol_digest,
@@ -25,14 +38,15 @@ def test_the_first_model_becomes_champion():
 
 
 @pytest.mark.parametrize(
-    ("new", "old", "higher", "promote"),
-    [(22.0, 21.5, True, True), (21.5, 22.0, True, False), (0.2, 0.3, False, True), (0.3, 0.2, False, False)],
+    ("metric", "new", "old", "promote"),
+    [("psnr", 22.0, 21.5, True), ("psnr", 21.5, 22.0, False), ("lpips_alex", 0.2, 0.3, True), ("fvd", 300, 200, False)],
 )
-def test_the_better_one_wins_in_the_metrics_direction(new, old, higher, promote):
-    decision = decide(a_model("new", new), a_model("old", old), PromotionPolicy(higher_is_better=higher))
+def test_the_better_one_wins_in_the_metrics_direction(metric, new, old, promote):
+    candidate, champion = a_model("new", new, metric=metric), a_model("old", old, metric=metric)
+    decision = decide(candidate, champion, a_policy(metric))
     assert decision.promote is promote
     assert decision.outcome == ("promoted" if promote else "kept")
-    assert decision.gain == pytest.approx((new - old) if higher else (old - new))
+    assert decision.gain == pytest.approx((new - old) if metric == "psnr" else (old - new))
 
 
 def test_a_tie_keeps_the_champion():
@@ -57,9 +71,11 @@ def test_a_figure_that_is_no_number_is_refused_on_either_side(value):
 
 
 def test_a_missing_metric_is_refused_and_those_there_are_named():
-    decision = decide(a_model("new", 22.0), None, PromotionPolicy(metric="prediction.lpips"))
+    decision = decide(
+        a_model("new", 22.0), None, PromotionPolicy(metric="prediction.lpips_alex", higher_is_better=False)
+    )
     assert decision.outcome == "refused"
-    assert "prediction.lpips is missing (figures there: prediction.psnr)" in decision.reasons[0]
+    assert "prediction.lpips_alex is missing (figures there: prediction.psnr)" in decision.reasons[0]
     assert decide(a_model("new", 22.0), a_model("old", None), PromotionPolicy()).outcome == "refused"
 
 
@@ -80,7 +96,7 @@ def test_the_champion_is_never_promoted_over_itself_whatever_its_figures():
 def test_a_decision_becomes_plain_json():
     decision = decide(a_model("new", 22.0), a_model("old", 21.0), PromotionPolicy(margin=0.5))
     record = json.loads(json.dumps(to_record(decision)))
-    assert record["policy"] == {"metric": "prediction.psnr", "higher_is_better": True, "margin": 0.5}
+    assert record["policy"] == dataclasses.asdict(PromotionPolicy(margin=0.5))
     assert record["gain"] == 1.0
     assert isinstance(decision, Decision)
 
@@ -90,7 +106,21 @@ def test_figures_are_the_numbers_by_dotted_name():
     assert figures(values) == {"a": 1.5, "b.psnr": 20.0}
 
 
-@pytest.mark.parametrize("settings", [{"margin": -0.1}, {"margin": math.nan}, {"metric": ""}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"margin": -0.1},
+        {"margin": math.nan},
+        {"metric": ""},
+        {"require": "certain"},
+        {"confidence": 0.5},
+        {"confidence": 1.0},
+        {"resamples": 99},
+        {"seed": -1},
+        {"higher_is_better": False},
+        {"higher_is_better": True, "metric": "prediction.lpips_alex"},
+    ],
+)
 def test_a_policy_that_makes_no_sense_is_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
-        PromotionPolicy(**settings)
+        build(PromotionPolicy, settings)
