@@ -14,16 +14,19 @@ import pandas as pd
 
 from moso.config import to_dict
 from moso.errors import MismatchError
-from moso.evaluation.protocol_file import load_protocol, protocol_differences
-from moso.evaluation.published import published_for
+from moso.evaluation.protocol_file import ProtocolFile, load_protocol, protocol_differences
+from moso.evaluation.published import PublishedTable, published_for
+from moso.evaluation.windows import in_words
 
 HEADINGS = {"fvd": "FVD ↓", "fid": "FID ↓", "lpips": "LPIPS ↓", "psnr": "PSNR (dB) ↑", "ssim": "SSIM (%) ↑"}
 DECIMALS = {"fvd": 1, "fid": 1, "lpips": 3, "psnr": 1, "ssim": 1}
 # What a protocol file fixes and a realised protocol (moso.evaluation.protocol) states under the same name.
 FIXED = (
-    "data_set", "split", "given_frames", "clip_frames", "predicted_frames", "height", "width", "samples_per_video",
-    "given_frames_count",
+    "task", "data_set", "split", "given_frames", "clip_frames", "predicted_frames", "height", "width",
+    "samples_per_video", "best_of", "given_frames_count", "carry",
 )  # fmt: skip
+OURS = "MOSO Pipeline"
+"""How tables call what was measured; the baselines keep their names."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,16 @@ class BenchmarkTable:
     def html(self) -> str:
         """The table as an HTML fragment that needs nothing else; every text is escaped."""
         head, *rows = self._cells()
-        titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        titles = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+        body = "".join(
+            ('<tr class="ours">' if row[1] == "ours" else "<tr>")
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+            + "</tr>"
+            for row in rows
+        )
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
         table = f"<table><caption>{escape(self.title)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody>"
-        return f"{table}</table><ul>{notes}</ul>"
+        return f'<div class="wide">{table}</table></div><ul class="notes">{notes}</ul>'
 
     def _cells(self) -> list[list[str]]:
         metrics = [name for name in self.frame.columns if name not in ("method", "origin")]
@@ -66,6 +74,36 @@ class BenchmarkTable:
             figures = [f"{row[m]:.{DECIMALS.get(m, 1)}f}" if row[m] == row[m] else "" for m in metrics]
             rows.append([row["method"], row["origin"], *figures])
         return rows
+
+
+def differences(name: str, realised: Any) -> list[str]:
+    """Where a realised protocol is not what the named file asks for: "samples_per_video: 100 | 1" (asked | measured).
+
+    A metric's backbone is part of its name, so that metrics do not count; every other field that the file fixes does,
+    and so does a split by a hash in place of the published list.
+
+    Args:
+        name: of the protocol file, for example "kth/64".
+        realised: the protocol that was measured, as a dataclass or plain data.
+
+    Raises:
+        ConfigError: no such protocol file.
+    """
+    asked, plain = load_protocol(name), to_dict(realised)
+    stated = {field: plain[field] for field in FIXED if field in plain}
+    found = protocol_differences({field: getattr(asked, field) for field in FIXED}, stated)
+    if plain.get("fvd"):  # stated where one was asked for
+        found += protocol_differences({"fvd": to_dict(asked.fvd)}, {"fvd": plain["fvd"]})
+    predicted = asked.given_frames + asked.predicted_frames if asked.task == "prediction" else 0
+    windows = in_words(asked.windows, max(asked.clip_frames, predicted))
+    if plain.get("clip_rule", windows) != windows and asked.task != "unconditional":
+        found.append(f"windows: {windows} | {plain['clip_rule']}")
+    drawn = plain.get("videos_drawn") or plain.get("clips", plain.get("videos", "(not stated)"))
+    if asked.videos is not None and drawn != asked.videos:
+        found.append(f"videos: {asked.videos} | {drawn}")
+    if (plain.get("splits") or {}).get("substitute"):
+        found.append("splits: the published list | a seeded hash that stands in for it")
+    return found
 
 
 def benchmark_table(
@@ -86,38 +124,82 @@ def benchmark_table(
         table: which published table where several share the protocol; the first when None.
 
     Raises:
+        ConfigError: no such protocol file.
         MismatchError: `realised` is not what the file asks for; the fields are listed.
     """
-    asked = load_protocol(name)
-    plain = to_dict(realised)
-    fixed = {field: getattr(asked, field) for field in FIXED}
-    # A metric's backbone is part of its name; every other field that the file fixes must be as asked.
-    differences = protocol_differences(fixed, {field: plain[field] for field in FIXED if field in plain})
-    videos = plain.get("clips", plain.get("videos", "(not stated)"))
-    if asked.videos is not None and videos != asked.videos:
-        differences.append(f"videos: {asked.videos} | {videos}")
-    if differences:
-        where = "; ".join(differences)
+    if found := differences(name, realised):
+        where = "; ".join(found)
         raise MismatchError(f"these figures were not measured as {name} asks (asked | measured): {where}")
+    return _table(load_protocol(name), _published(name, table), ours, not_computed or {})
+
+
+def table_of(
+    asked: ProtocolFile,
+    ours: Mapping[str, Mapping[str, float]],
+    realised: Any,
+    *,
+    main: str,
+    not_computed: Mapping[str, str] | None = None,
+) -> BenchmarkTable:
+    """The table of a run, whatever it measured: ours stands beside published rows only where it may.
+
+    Under another protocol than the named file's (an override, fewer clips) the published rows stand alone, and a note
+    says where the two differ. Without a named file the table holds ours alone.
+
+    Args:
+        asked: the run's protocol; its `name` is the file's, "" without one.
+        ours: as for `benchmark_table`; `main` among its methods.
+        realised: the protocol that was measured.
+        main: the method that is not a baseline.
+        not_computed: metric -> why.
+    """
+    rows = {OURS if method == main else method.replace("_", " "): of for method, of in ours.items()}
+    reasons = not_computed or {}
+    if not asked.name:
+        return _table(asked, None, rows, reasons)
+    file, published = load_protocol(asked.name), _published(asked.name, None)
+    found = differences(asked.name, realised)
+    if not found:
+        return _table(file, published, rows, reasons)
+    where = "; ".join(found)
+    why = f"Ours is left out: it was not measured as {asked.name} asks (asked | measured): {where}."
+    return _table(file, published, {}, reasons, why)
+
+
+def _published(name: str, table: str | None) -> PublishedTable | None:
     tables = published_for(name)
-    published = tables[table] if table else next(iter(tables.values()), None)
+    return tables[table] if table else next(iter(tables.values()), None)
+
+
+def _table(
+    asked: ProtocolFile,
+    published: PublishedTable | None,
+    ours: Mapping[str, Mapping[str, float]],
+    reasons: Mapping[str, str],
+    left_out: str = "",
+) -> BenchmarkTable:
+    """Rows and notes; `left_out` says why there are none of ours."""
     backbone = next((m for m in asked.metrics if m.startswith("lpips_")), "lpips_alex")
-    metrics = published.metrics if published else tuple(m.split("_")[0] for m in asked.metrics)
+    metrics = published.metrics if published else tuple(dict.fromkeys(m.split("_")[0] for m in asked.metrics))
     source = {m: backbone if m == "lpips" else m for m in metrics}
     nan = float("nan")
     rows = [
         {"method": r["method"], "origin": "published", **{m: float(r.get(m, nan)) for m in metrics}}
         for r in (published.rows if published else ())
     ]
-    notes = list(published.notes) if published else ["No published figures of this protocol in our source."]
-    notes += [f"Not in our source: {what}." for what in (published.not_in_source if published else ())]
     for method, values in ours.items():
         figures = {m: float(values.get(source[m], nan)) * (100 if m == "ssim" else 1) for m in metrics}
         rows.append({"method": method, "origin": "ours", **figures})
-    reasons = dict(not_computed or {})
-    for m in metrics:
-        if not ours or any(values.get(source[m]) is None for values in ours.values()):
-            notes.append(f"{source[m]} not computed: {reasons.get(source[m], 'not part of this run')}.")
+    notes = list(published.notes) if published else ["No published figures of this protocol in our source."]
+    notes += [f"Not in our source: {what}." for what in (published.not_in_source if published else ())]
+    if left_out:
+        notes.append(left_out)
+    else:
+        notes += [
+            f"{source[m]} not computed: {reasons.get(source[m], 'not part of this run')}."
+            for m in metrics
+            if not any(source[m] in values for values in ours.values())
+        ]
     if "lpips" in metrics:
         notes.append(f"Ours is {backbone}: another backbone gives up to four times the value.")
     title = published.title if published else asked.title

@@ -5,9 +5,11 @@ import math
 
 import pytest
 
+from moso.config import to_dict
 from moso.errors import MismatchError
-from moso.evaluation.benchmark_table import benchmark_table
+from moso.evaluation.benchmark_table import OURS, benchmark_table, differences, table_of
 from moso.evaluation.protocol_file import load_protocol
+from moso.evaluation.windows import in_words
 
 
 def test_ours_stands_beside_the_published_row_with_ssim_in_percent_and_blanks_are_said():
@@ -20,7 +22,7 @@ def test_ours_stands_beside_the_published_row_with_ssim_in_percent_and_blanks_ar
     assert math.isnan(table.frame["lpips"][1])
     assert "| ours <1> | ours | 24.2 | 75.1 |  |" in table.markdown
     assert "lpips_alex not computed: file alexnet-owt-7be5be79.pth missing." in table.markdown
-    assert "<td>ours &lt;1&gt;</td>" in table.html
+    assert '<tr class="ours"><td>ours &lt;1&gt;</td>' in table.html
 
 
 def test_lpips_of_another_backbone_never_fills_the_column():
@@ -38,3 +40,66 @@ def test_figures_of_another_protocol_are_refused_with_the_field():
     other = dataclasses.replace(load_protocol("bair/magvit"))
     with pytest.raises(MismatchError, match=r"samples_per_video: 1 \| 100"):
         benchmark_table("bair/64", {"m": {"fvd": 62.0}}, other)
+
+
+def realised(name, **changes):
+    """A protocol as a run states it: flat, the windows in words."""
+    asked = to_dict(load_protocol(name))
+    windows = in_words(
+        load_protocol(name).windows, max(asked["clip_frames"], asked["given_frames"] + asked["predicted_frames"])
+    )
+    return {**asked, "clip_rule": windows, "clips": 256, "splits": {"rule": "lists"}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"samples_per_video": 1, "best_of": "none"},
+         ["best_of: each_metric_over_video_mean | none", "samples_per_video: 100 | 1"]),
+        ({"task": "reconstruction"}, ["task: prediction | reconstruction"]),
+        ({"carry": None}, ["carry: 10 | None"]),
+        ({"metrics": {"psnr": "in words"}}, []),
+        ({"splits": {"substitute": True}}, ["splits: the published list | a seeded hash that stands in for it"]),
+    ],
+)  # fmt: skip
+def test_differences_name_the_field_with_what_was_asked_and_what_was_measured(changes, told):
+    assert differences("kth/64", realised("kth/64", **changes)) == told
+
+
+def test_other_windows_and_fewer_videos_are_another_protocol():
+    (windows,) = differences("bair/64", realised("bair/64", clip_rule="every window"))
+    assert (
+        windows
+        == "windows: the first window of 16 frames of every episode, in the order of the episodes' names | every window"
+    )
+    (videos,) = differences("bair/magvit", realised("bair/magvit", clips=64))
+    assert videos == "videos: 256 | 64"
+    assert differences("ucf101/unconditional", realised("ucf101/unconditional", clips=3000, videos_drawn=2048)) == []
+
+
+def test_a_run_of_another_protocol_has_the_published_rows_without_ours_and_the_reason():
+    ours = {"prediction": {"psnr": 24.0}}
+    table = table_of(load_protocol("kth/64"), ours, realised("kth/64", samples_per_video=1), main="prediction")
+    assert set(table.frame["origin"]) == {"published"}
+    assert "Ours is left out: it was not measured as kth/64 asks (asked | measured): samples_per_video: 100 | 1." in (
+        table.notes
+    )
+    assert not any("not computed" in note for note in table.notes)
+
+
+def test_a_run_stands_in_the_table_under_the_project_s_name_beside_its_baselines():
+    ours = {"prediction": {"psnr": 24.0}, "repeat_last": {"psnr": 20.0}}
+    table = table_of(load_protocol("kth/64"), ours, realised("kth/64"), main="prediction")
+    rows = table.frame[table.frame["origin"] == "ours"]
+    assert dict(zip(rows["method"], rows["psnr"], strict=True)) == {OURS: 24.0, "repeat last": 20.0}
+
+
+def test_a_run_without_a_named_protocol_stands_alone_with_each_lpips_once():
+    asked = dataclasses.replace(load_protocol("kth/64"), name="", metrics=("psnr", "lpips_vgg", "lpips_alex"))
+    table = table_of(
+        asked, {"prediction": {"psnr": 24.0, "lpips_vgg": 0.3, "lpips_alex": 0.1}}, asked, main="prediction"
+    )
+    assert list(table.frame.columns) == ["method", "origin", "psnr", "lpips"]
+    assert table.frame["lpips"].tolist() == [0.3]
+    assert "No published figures of this protocol in our source." in table.notes
