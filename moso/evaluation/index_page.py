@@ -8,6 +8,7 @@ page says in which fields they differ.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,19 @@ from urllib.parse import quote
 
 from moso.errors import DataError
 from moso.evaluation.index_script import SCRIPT, STYLE
+from moso.evaluation.metrics import heading
 from moso.evaluation.report.assets import STYLE as REPORT_STYLE
 from moso.evaluation.report.markup import Markup, tag
 from moso.provenance import read_provenance
 
 FORMAT, VERSION = "moso.report", 1
-OURS = "prediction"
-# Decimals and unit of a figure; another metric is shown with four significant digits.
+# Task of a protocol -> the method of metrics.json that is the model's own; of an older report: prediction.
+MAIN = {"interpolation": "interpolation", "reconstruction": "reconstruction", "unconditional": "generation"}
+BASELINES = ("repeat_last", "hold")
+"""That a chart shows beside the two runs: the first that a run has."""
+# Decimals and unit of a figure; another metric is shown with four decimals.
 UNITS = {"psnr": (2, "dB"), "ssim": (4, ""), "fvd": (1, ""), "fid": (2, "")}
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "fvd": "FVD", "fid": "FID"}
+EXTRAPOLATED = "_extrapolated"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,16 @@ class Run:
         }
 
     @property
+    def main(self) -> str:
+        """The method that is the model's own."""
+        return MAIN.get(str(self.metrics["protocol"].get("task")), "prediction")
+
+    @property
+    def baseline(self) -> str:
+        """The method that its curves are shown beside; "" where there is none."""
+        return next((name for name in BASELINES if name in self.figures), "")
+
+    @property
     def protocol_digest(self) -> str:
         """sha256 of the protocol: runs are comparable where it is equal."""
         return str(self.metrics["protocol_digest"])
@@ -66,27 +81,48 @@ def read_run(folder: Path, name: str) -> Run:
 
     Raises:
         FormatError: no finished report of this version.
-        DataError: a file of it is missing or is no table of figures.
+        DataError: a file of it is missing or is no table of figures, or a figure is no finite number.
     """
-    import pandas as pd
-
     provenance = read_provenance(folder, format=FORMAT, version=VERSION)
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
-        table = pd.read_csv(folder / "per_frame.csv")
-        wanted = metrics["protocol_digest"], metrics["protocol"], table["frame"], table["method"]
+        wanted = metrics["protocol_digest"], metrics["protocol"]
+        # Of what is drawn from nothing there are no figures of single frames.
+        curves = {} if wanted[1].get("task") == "unconditional" else _read_curves(folder / "per_frame.csv")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: no whole report ({error!r}); rerun the step evaluate") from None
-    del wanted
-    names = [str(c) for c in table.columns if c not in ("frame", "method") and not str(c).endswith(("_low", "_high"))]
-    curves = {
+    run = Run(name, folder, provenance, metrics, curves)
+    _require_finite(run)
+    return run
+
+
+def _read_curves(path: Path) -> dict[str, dict[str, list[list[float]]]]:
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    first = ("frame", "method")
+    names = [str(c) for c in table.columns if c not in first and not str(c).endswith(("_low", "_high"))]
+    return {
         metric: {
             str(method): [[float(x), float(y)] for x, y in zip(rows["frame"], rows[metric], strict=True) if y == y]
             for method, rows in table.groupby("method", sort=False)
         }
         for metric in names
     }
-    return Run(name, folder, provenance, metrics, curves)
+
+
+def _require_finite(run: Run) -> None:
+    """Refuse what a page of JSON cannot hold, by the figure's name: an average over it would say nothing either."""
+    for method, values in run.figures.items():
+        for metric, value in values.items():
+            if not math.isfinite(value):
+                raise DataError(f"{run.folder / 'metrics.json'}: {method}.{metric} is {value}, no finite number")
+    for metric, of_method in run.curves.items():
+        for method, points in of_method.items():
+            for frame, value in points:
+                if not (math.isfinite(frame) and math.isfinite(value)):
+                    where = f"{metric} of {method} at frame {frame:g}"
+                    raise DataError(f"{run.folder / 'per_frame.csv'}: {where} is {value}, no finite number")
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -118,7 +154,7 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
     """
     if not runs:
         raise DataError("an index needs at least one report")
-    metrics = list(dict.fromkeys(metric for run in runs for metric in run.figures.get(OURS, {})))
+    metrics = list(dict.fromkeys(metric for run in runs for metric in run.figures.get(run.main, {})))
     title = "MOSO runs"
     head = tag(
         "head",
@@ -148,12 +184,12 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
 
 
 def _table(runs: Sequence[Run], metrics: Sequence[str], beside: Path) -> Markup:
-    heads = ["run", "data set", *[NAMES.get(m, m) for m in metrics], "clips", "protocol", "model", "commit"]
+    heads = ["run", "data set", *[_name(m) for m in metrics], "clips", "protocol", "model", "commit"]
     rows = []
     for run in runs:
         protocol = run.metrics["protocol"]
         page = os.path.relpath(run.folder / "index.html", beside.resolve())
-        figures = run.figures.get(OURS, {})
+        figures = run.figures.get(run.main, {})
         missing = {str(m.get("metric", "")).lower() for m in run.metrics.get("not_computed", [])}
         cells = [tag("td", _figure(metric, figures.get(metric), metric in missing)) for metric in metrics]
         digests = (run.protocol_digest, str(run.metrics.get("model_digest", "")), str(run.provenance["git_commit"]))
@@ -189,17 +225,19 @@ def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
     plain = [
         {
             "name": run.name,
+            "main": run.main,
+            "baseline": run.baseline,
             "folder": str(run.folder),
             "digest": run.protocol_digest,
             "protocol": dict(_leaves(run.metrics["protocol"])),
             "figures": run.figures,
             "curves": run.curves,
-            "missing": [str(m.get("metric", "")) for m in run.metrics.get("not_computed", [])],
+            "missing": [_name(str(m.get("metric", ""))) for m in run.metrics.get("not_computed", [])],
         }
         for run in runs
     ]
-    units = {m: [NAMES.get(m, m), *UNITS.get(m, (4, ""))] for m in {*metrics, *(c for r in runs for c in r.curves)}}
-    text = json.dumps({"runs": plain, "units": units, "ours": OURS}, sort_keys=True, allow_nan=False)
+    units = {m: [_name(m), *_unit(m)] for m in {*metrics, *(c for r in runs for c in r.curves)}}
+    text = json.dumps({"runs": plain, "units": units}, sort_keys=True, allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
@@ -213,8 +251,18 @@ def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _figure(metric: str, value: float | None, told: bool) -> str:
     if value is None:
         return "not computed" if told else ""
-    decimals, unit = UNITS.get(metric, (4, ""))
+    decimals, unit = _unit(metric)
     return f"{value:.{decimals}f} {unit}".strip()
+
+
+def _name(metric: str) -> str:
+    """ "fvd_extrapolated" -> "FVD, extrapolated"."""
+    base = metric.removesuffix(EXTRAPOLATED)
+    return heading(base) + (", extrapolated" if base != metric else "")
+
+
+def _unit(metric: str) -> tuple[int, str]:
+    return UNITS.get(metric.removesuffix(EXTRAPOLATED), (4, ""))
 
 
 def _is_report(folder: Path) -> bool:

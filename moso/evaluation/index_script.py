@@ -15,7 +15,7 @@ dd, td.text { white-space: normal; }
 # Elements are made with textContent, never from strings: a run's name or protocol is data.
 SCRIPT = """
 "use strict";
-const {runs, units, ours} = JSON.parse(document.querySelector("#data").textContent);
+const {runs, units} = JSON.parse(document.querySelector("#data").textContent);
 const place = document.querySelector("#comparison");
 const choice = {a: document.querySelector("#a"), b: document.querySelector("#b")};
 const SVG = "http://www.w3.org/2000/svg";
@@ -54,7 +54,7 @@ function refusal(a, b) {
 }
 function figures(a, b) {
   const rows = [];
-  for (const method of union({[ours]: 0}, a.figures, b.figures))
+  for (const method of union({[a.main]: 0}, a.figures, b.figures))
     for (const metric of union(a.figures[method], b.figures[method])) {
       const [x, y] = [a.figures[method]?.[metric], b.figures[method]?.[metric]];
       const apart = x === undefined || y === undefined ? undefined : y - x;
@@ -65,10 +65,11 @@ function figures(a, b) {
 }
 function chart(metric, a, b) {
   const [W, H, L, R, T, B] = [560, 300, 58, 22, 14, 42];
-  const lines = [["A", a, ours, "c0"], ["B", b, ours, "c2"], ["A, repeat last", a, "repeat_last", "c1"]]
+  const lines = [["A", a, a.main, "c0"], ["B", b, b.main, "c2"],
+      [`A, ${a.baseline.replaceAll("_", " ")}`, a, a.baseline, "c1"]]
     .map(([name, run, method, colour]) => ({name, colour, points: run.curves[metric]?.[method] ?? [],
-      dashed: method !== ours})).filter((line) => line.points.length);
-  const caption = make("figcaption", {}, `${title(metric)} by predicted frame`);
+      dashed: method !== run.main})).filter((line) => line.points.length);
+  const caption = make("figcaption", {}, `${title(metric)} by frame of the clip`);
   if (!lines.length) return make("figure", {class: "chart"}, caption, make("p", {class: "note"}, "No data."));
   const xs = lines.flatMap((l) => l.points.map((p) => p[0])), ys = lines.flatMap((l) => l.points.map((p) => p[1]));
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)];

@@ -62,6 +62,39 @@ def test_protocols_are_compared_leaf_by_leaf(tmp_path):
     assert first["protocol"]["metrics.psnr"] == '"dB"'
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_is_refused_by_file_and_name(tmp_path, value):
+    folder = report(tmp_path / "a")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["repeat_last"]["ssim"] = value
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(DataError, match=rf"a/metrics\.json: repeat_last\.ssim is {value}"):
+        read_runs([folder])
+
+
+def test_a_curve_that_runs_to_infinity_is_refused_by_file_frame_and_method(tmp_path):
+    folder = report(tmp_path / "a")
+    table = pd.read_csv(folder / "per_frame.csv")
+    table.loc[1, "psnr"] = float("inf")
+    table.to_csv(folder / "per_frame.csv", index=False)
+    with pytest.raises(DataError, match=r"per_frame\.csv: psnr of prediction at frame 4 is inf"):
+        read_runs([folder])
+
+
+def test_the_figures_of_a_run_are_those_of_its_task(tmp_path):
+    folder = report(tmp_path / "a")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["generation"] = {"fvd": 412.34, "fvd_extrapolated": 399.9}
+    metrics["protocol"]["task"] = "unconditional"
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "per_frame.csv").unlink()  # of what is drawn from nothing there is none
+    (run,) = read_runs([folder])
+    assert (run.main, run.curves) == ("generation", {})
+    page = render_index([run], tmp_path)
+    assert ">FVD, extrapolated<" in page
+    assert ">412.3<" in page
+
+
 def test_what_is_no_report_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match="no report there or below"):
         read_runs([tmp_path])
