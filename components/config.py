@@ -87,7 +87,7 @@ def resolve_all(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any
 
 
 def check_experiment(configs: Mapping[str, Any]) -> None:
-    """The rules between sections.
+    """The rules between sections; the protocol that evaluate will ask for is made here for the first time.
 
     Args:
         configs: step -> its config, for every step.
@@ -121,6 +121,7 @@ def check_experiment(configs: Mapping[str, Any]) -> None:
             f"episodes have {frames} frames ({where})",
             f"at most {frames} fit",
         )
+    configs["evaluate"].asked(given_frames=given, clip_frames=model.frames, height=model.height, width=model.width)
     grids = model.grids
     absent = "object" not in grids.components
     if configs["train_transformer"].model.merged_scene_object and (absent or grids.scene != grids.object):

@@ -14,7 +14,7 @@ from moso.provenance import read_provenance, write_json
 from moso.step import Context, Paths
 from moso.vqvae.model import load_vqvae
 
-LIMITS = ("max_clips", "min_clips", "min_episodes")
+LIMITS = ("min_clips", "min_episodes")
 
 
 def run(config: Any, inputs: Paths, outputs: Paths, context: Context) -> None:
@@ -35,7 +35,8 @@ def run(config: Any, inputs: Paths, outputs: Paths, context: Context) -> None:
     model = load_vqvae(inputs["vqvae"], device_of(context.device))
     cache, length = FrameCache.open(inputs["frames"]), model.config.frames
     limits = {name: getattr(config, name) for name in LIMITS}
-    clips = Clips(cache, select_clips(cache, config.split, length, **limits), length)
+    chosen = select_clips(cache, config.split, length, videos=config.videos, **limits)
+    clips = Clips(cache, chosen, length)
     found = reconstruct_clips(model, clips, batch=config.batch, stop=context.stop)
     target = outputs["reconstruction"]
     target.parent.mkdir(parents=True, exist_ok=True)

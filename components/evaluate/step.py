@@ -1,8 +1,8 @@
 """evaluate: predictions of episodes that training never saw, beside baselines and the ceiling, and the report page.
 
-The output folder `report` gets metrics.json, per_clip.parquet, per_frame.csv, example.npy (the first clip's given
-frames: the registered model's input example), index.html and provenance.json. Other files in it (promotion.json) are
-left alone.
+The output folder `report` gets metrics.json, per_clip.parquet, per_frame.csv, table.md and table.csv (the benchmark's
+table in the paper's layout), example.npy (the first clip's given frames: the registered model's input example),
+index.html and provenance.json. Other files in it (promotion.json) are left alone.
 """
 
 from __future__ import annotations
@@ -13,32 +13,26 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
-import numpy as np
-import torch
-
-from moso import __version__
-from moso.config import to_dict
+from moso.config import build, merge, to_dict
 from moso.errors import ConfigError
-from moso.evaluation.comparison import CLIP_RULE, Comparison, compare, select_clips
-from moso.evaluation.protocol import NOT_COMPUTED, Protocol, clips_digest
-from moso.evaluation.report import Evaluation, render_page
+from moso.evaluation.asked import check_fields, made_for, require_sizes
+from moso.evaluation.found import Found, evaluate_clips, evaluate_generation
+from moso.evaluation.protocol_file import ProtocolFile, load_data
 from moso.evaluation.report.curves import read_curves
-from moso.evaluation.report.films import Film, draw_videos, spread
-from moso.evaluation.rollout import Rollout, RolloutConfig, roll_out
-from moso.evaluation.statistics import Interval
-from moso.evaluation.summary import margins, summarise
+from moso.evaluation.report.environment import environment
+from moso.evaluation.report.lineage import lineage_rows
+from moso.evaluation.rollout import RolloutConfig
 from moso.frames.cache import FrameCache
-from moso.frames.clips import Clips, mean_image
 from moso.progress import Progress
-from moso.provenance import code_digest, digest_folder, git_commit, read_provenance, write_json, write_provenance
+from moso.provenance import code_digest, digest_folder, git_commit, read_provenance, write_provenance
 from moso.step import Context, Paths
 from moso.tasks import Model
 from moso.tokens.store import TokenStore, usage
+from moso.training.work import WorkFolder, run_identity, work_key
 from moso.transformer.config import SamplingConfig
 
 FORMAT, VERSION = "moso.report", 1
@@ -49,12 +43,11 @@ class Config:
     """Section `evaluate`.
 
     Attributes:
-        data_set: the data set's name, as the protocol and the page show it.
-        split: "test"; "validation" while settings are being chosen.
-        sample_seed: of the samples and the bootstrap. Not called `seed`, which the experiment's seed would fill: models
-            of different training seeds are compared under one protocol.
+        data_set: the data set's name.
+        protocol: what is measured: a name ("kth/64": moso/protocols/kth/64.yaml), or a mapping with that `name` and
+            settings laid over the file's. Without a name the protocol is made of the model's own sizes: T - K frames
+            predicted, one sample a clip.
         sampling: settings in place of the model's own (those it was saved with).
-        max_clips: take the first so many clips; all when None.
         min_clips: refuse fewer.
         min_episodes: refuse clips of fewer episodes.
         batch: clips worked on at a time; bounds memory, changes no result.
@@ -64,10 +57,8 @@ class Config:
     """
 
     data_set: str
-    split: str = "test"
-    sample_seed: int = 0
+    protocol: str | Mapping[str, Any] = field(default_factory=dict)
     sampling: SamplingConfig | None = None
-    max_clips: int | None = None
     min_clips: int = 256
     min_episodes: int = 128
     batch: int = 8  # measured on 2 cores: a tenth faster a clip than 16
@@ -76,210 +67,141 @@ class Config:
     rollout: RolloutConfig | None = None
 
     def __post_init__(self) -> None:
+        given = {"name": self.protocol} if isinstance(self.protocol, str) else dict(self.protocol)
+        # The file's content becomes part of the config: a container needs no file, and a run records what it asked for.
+        fields = merge(load_data(given["name"]), given) if given.get("name") else given
+        object.__setattr__(self, "protocol", check_fields(fields, "protocol"))
         if self.split == "train":
             raise ConfigError(
-                "split", self.split, "the model was trained on it", "take test, or validation for choosing"
+                "protocol.split", self.split, "the model was trained on it", "take test, or validation for choosing"
             )
         for name in ("min_clips", "min_episodes", "batch", "shown_clips"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "must be at least 1")
-        if self.max_clips is not None and self.max_clips < self.min_clips:
-            raise ConfigError("max_clips", self.max_clips, f"must not be below min_clips = {self.min_clips}")
-        if self.sample_seed < 0:
-            raise ConfigError("sample_seed", self.sample_seed, "must be at least 0")
+        if self.videos is not None and self.videos < self.min_clips:
+            raise ConfigError("protocol.videos", self.videos, f"must not be below min_clips = {self.min_clips}")
         if self.resamples < 100:
             raise ConfigError("resamples", self.resamples, "must be at least 100", "10000 is usual")
+
+    @property
+    def split(self) -> str:
+        """The protocol's."""
+        return str(dict(self.protocol).get("split", "test"))
+
+    @property
+    def videos(self) -> int | None:
+        """The protocol's: so many clips; None takes all."""
+        found = dict(self.protocol).get("videos")
+        return None if found is None else int(found)
+
+    def asked(self, *, given_frames: int, clip_frames: int, height: int, width: int) -> ProtocolFile:
+        """The protocol, for a model of these sizes.
+
+        Raises:
+            ConfigError: a protocol of another data set or of other sizes, or a setting against its rule.
+        """
+        made = made_for(self.data_set, given_frames, clip_frames, height, width)
+        asked = build(ProtocolFile, {**made, **dict(self.protocol)}, "evaluate.protocol")
+        if asked.data_set != self.data_set:
+            raise ConfigError(
+                "evaluate.protocol.data_set",
+                asked.data_set,
+                f"the protocol {asked.name} is of another data set than {self.data_set}",
+                "name one of this data set (moso/protocols), or none",
+            )
+        require_sizes(asked, given_frames, clip_frames, height, width)
+        return asked
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Measure the model and write the report.
 
     Raises:
-        ConfigError: a model that takes no given frames: it predicts nothing.
+        ConfigError: a protocol that does not fit the model.
         DataError: too few clips or episodes.
         MismatchError: the VQVAE and the transformer do not belong together.
-        StopRequested: the stop signal was raised; nothing was written.
+        StopRequested: the stop signal was raised; no report was written, what was drawn is kept.
     """
     model = Model.from_parts(inputs["vqvae"], inputs["transformer"], context.device)
     model.batch = config.batch
-    if model.given_frames == 0:
-        raise ConfigError(
-            "extract_tokens.given_frames",
-            0,
-            "the model was trained to generate from nothing, and evaluate measures prediction",
-            "draw from it with `moso generate`",
-        )
     store = TokenStore.open(inputs["tokens"])
     store.require_codebook(model.transformer.codebook_digest)
     cache = FrameCache.open(inputs["frames"])
-    chosen = select_clips(
-        cache,
-        config.split,
-        model.clip_frames,
-        max_clips=config.max_clips,
-        min_clips=config.min_clips,
-        min_episodes=config.min_episodes,
+    asked = config.asked(
+        given_frames=model.given_frames, clip_frames=model.clip_frames, height=model.height, width=model.width
     )
-    clips = Clips(cache, chosen, model.clip_frames)
-    protocol = _protocol(config, model, clips)
     digests = {name: read_provenance(inputs[name])["digest"] for name in ("frames", "vqvae", "tokens", "transformer")}
     tags = {"step": "evaluate", "git_commit": git_commit(), "code": code_digest(), "model": model.digest}
     context.tracker.start(
-        "evaluate",
-        params=to_dict(config),
-        tags={**tags, "protocol": protocol.digest, **{f"input.{k}": v for k, v in digests.items()}},
+        "evaluate", params=to_dict(config), tags={**tags, **{f"input.{k}": v for k, v in digests.items()}}
     )
+    identity = run_identity("evaluate", config, digests, code=Path(__file__))
+    with WorkFolder(context.work, work_key(identity)) as work:
+        found = _measure(config, model, cache, asked, work.folder, context)
+        summary = _write(config, found, inputs, outputs["report"], model, store, tags, digests)
+        work.discard()
+    context.tracker.summary(_leaves(summary))
+    for file in ("metrics.json", "table.md", "index.html"):
+        context.tracker.artifact(outputs["report"] / file)
+    context.tracker.finish()
+    print((outputs["report"] / "table.md").read_text())
+    print(f"evaluate: {found.words(summary)}; page: {(outputs['report'] / 'index.html').absolute()}")
 
-    target = outputs["report"]
+
+def _measure(
+    config: Config, model: Model, cache: FrameCache, asked: ProtocolFile, work: Path, context: Context
+) -> Found:
+    how: dict[str, Any] = {
+        "work": work,
+        "shown": config.shown_clips,
+        "sampling": config.sampling,
+        "stop": context.stop,
+    }
+    if asked.task == "unconditional":
+        return evaluate_generation(model, cache, asked, **how)
+    limits = {"min_clips": config.min_clips, "min_episodes": config.min_episodes}
+    return evaluate_clips(model, cache, asked, resamples=config.resamples, rollout=config.rollout, **limits, **how)
+
+
+def _write(
+    config: Config,
+    found: Found,
+    inputs: Paths,
+    target: Path,
+    model: Model,
+    store: TokenStore,
+    tags: Mapping[str, str],
+    digests: Mapping[str, str],
+) -> dict[str, Any]:
+    """The report's files, all of them or none; the content of metrics.json."""
     target.mkdir(parents=True, exist_ok=True)
     for left in target.glob(".partial-*"):  # of a killed run
         shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".partial-") as name:
+    with (
+        tempfile.TemporaryDirectory(dir=target, prefix=".partial-") as name,
+        Progress("report", 2, "part") as progress,
+    ):
         folder = Path(name)
-        # On disk, so that memory stays bounded; the metrics that need networks will read them again.
-        predictions = np.lib.format.open_memmap(
-            folder / "predictions.npy",
-            mode="w+",
-            dtype=np.uint8,
-            shape=(len(clips), model.predicted_frames, model.height, model.width, 3),
+        sampling = config.sampling or model.sampling
+        table = found.write_figures(folder, model_digest=model.digest, sampling=sampling)
+        summary: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        progress.advance(note="figures")
+        # The report's identity are its figures: the page shows the commit, and differs where nothing else does.
+        digest = digest_folder(folder)
+        page = found.page(
+            table=table,
+            curves=[*read_curves("Stage I", inputs["vqvae"]), *read_curves("Stage II", inputs["transformer"])],
+            usage=usage(store),
+            provenance=lineage_rows({**tags, "report": digest, "sampling": json.dumps(summary["sampling"])}, digests),
+            environment=environment(str(model.device)),
         )
-        comparison = compare(
-            model,
-            clips,
-            mean_image=mean_image(cache, "train"),
-            seed=config.sample_seed,
-            sampling=config.sampling,
-            predictions=predictions,
-            stop=context.stop,
-        )
-        rollout = None
-        if config.rollout is not None:
-            rollout = roll_out(
-                model,
-                cache,
-                config.split,
-                config.rollout,
-                seed=config.sample_seed,
-                sampling=config.sampling,
-                stop=context.stop,
-            )
-        with Progress("report", 3, "part") as progress:
-            films = _films(config, model, clips, comparison, predictions)
-            del predictions
-            (folder / "predictions.npy").unlink()
-            progress.advance(note="pictures")
-
-            intervals = margins(comparison, seed=config.sample_seed, resamples=config.resamples)
-            metrics = summarise(
-                comparison, protocol, intervals, model_digest=model.digest, sampling=config.sampling or model.sampling
-            )
-            if rollout is not None:
-                metrics["rollout"] = rollout.summary()
-            write_json(folder / "metrics.json", metrics)
-            comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
-            comparison.per_frame().to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
-            np.save(folder / "example.npy", clips.batch([0]).numpy()[:, : model.given_frames], allow_pickle=False)
-            progress.advance(note="figures")
-
-            # The report's identity are its figures: the page shows the commit, and differs where nothing else does.
-            digest = digest_folder(folder)
-            tags = {**tags, "report": digest, "sampling": json.dumps(metrics["sampling"])}
-            page = _page(inputs, usage(store), comparison, intervals, protocol, films, rollout, tags, digests)
-            (folder / "index.html").write_text(page, encoding="utf-8")
-            progress.advance(note="page")
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        progress.advance(note="page")
         write_provenance(
             folder, format=FORMAT, version=VERSION, step="evaluate", config=config, inputs=digests, digest=digest
         )
         _move(folder, target)
-
-    context.tracker.summary(_leaves(metrics))
-    for file in ("metrics.json", "index.html"):
-        context.tracker.artifact(target / file)
-    context.tracker.finish()
-    ours, held = metrics["prediction"], metrics["repeat_last"]
-    print(
-        f"evaluate: {protocol.clips} {config.split} clips: prediction {ours['psnr']:.2f} dB, SSIM {ours['ssim']:.4f}; "
-        f"repeat last {held['psnr']:.2f} dB, SSIM {held['ssim']:.4f}; page: {(target / 'index.html').absolute()}"
-    )
-
-
-def _protocol(config: Config, model: Model, clips: Clips) -> Protocol:
-    return Protocol(
-        data_set=config.data_set,
-        split=config.split,
-        splits=clips.cache.data.get("splits", {}),
-        clips_digest=clips_digest(
-            (clip.id for clip in clips.clips), (clips.batch([i]).numpy()[0] for i in range(len(clips)))
-        ),
-        clips=len(clips),
-        episodes=len({clip.episode_id for clip in clips.clips}),
-        clip_rule=CLIP_RULE,
-        height=model.height,
-        width=model.width,
-        given_frames=model.given_frames,
-        clip_frames=model.clip_frames,
-        predicted_frames=model.predicted_frames,
-        samples_per_video=1,
-        seed=config.sample_seed,
-    )
-
-
-def _films(config: Config, model: Model, clips: Clips, comparison: Comparison, predictions: np.ndarray) -> list[Film]:
-    places = spread(comparison.of_clips("psnr", "prediction"), config.shown_clips)
-    videos = draw_videos(model, clips, [index for _, index in places], predictions)
-    return [
-        Film(
-            clip=clips.clips[index],
-            rank=rank,
-            videos=shown,
-            psnr=comparison.values["psnr"]["prediction"][index].tolist(),
-            baseline_psnr=comparison.values["psnr"]["repeat_last"][index].tolist(),
-            figures={
-                metric: (float(of["prediction"][index].mean()), float(of["repeat_last"][index].mean()))
-                for metric, of in comparison.values.items()
-            },
-        )
-        for (rank, index), shown in zip(places, videos, strict=True)
-    ]
-
-
-def _page(
-    inputs: Paths,
-    counts: Mapping[str, np.ndarray],
-    comparison: Comparison,
-    intervals: Mapping[str, Mapping[str, Interval]],
-    protocol: Protocol,
-    films: list[Film],
-    rollout: Rollout | None,
-    tags: Mapping[str, str],
-    digests: Mapping[str, str],
-) -> str:
-    return render_page(
-        Evaluation(
-            comparison=comparison,
-            intervals=intervals,
-            protocol=protocol,
-            films=films,
-            curves=[
-                *read_curves("Stage I", inputs["vqvae"]),
-                *read_curves("Stage II", inputs["transformer"]),
-            ],
-            usage=counts,
-            not_computed=NOT_COMPUTED,
-            provenance=_provenance(tags, digests),
-            rollout=rollout,
-        )
-    )
-
-
-def _provenance(tags: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "Git commit": tags["git_commit"],
-        "Sampling": tags["sampling"],
-        "Versions": f"moso {__version__}, torch {torch.__version__}, numpy {np.__version__}, Python {python_version()}",
-        **{f"Digest: {name}": tags[name] for name in ("code", "model", "report")},
-        **{f"Digest: input {name}": digest for name, digest in digests.items()},
-    }
+    return summary
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

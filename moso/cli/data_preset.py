@@ -53,12 +53,15 @@ def fitted(like: Mapping[str, Any], look: Look, counts: Mapping[str, int]) -> di
     tokens["given_frames"] = min(tokens.get("given_frames", 1), model["frames"] - 1)
     evaluate = preset["evaluate"]
     too_short = sum(length < model["frames"] for length in look.lengths)
-    test = max(1, counts.get(evaluate.get("split", "test"), 0) - too_short)
+    # Another data set's protocol is none of this one's; what is left of it is made of the model's sizes.
+    kept = {key: value for key, value in (evaluate.get("protocol") or {}).items() if key in ("split", "videos")}
+    evaluate["protocol"] = kept
+    test = max(1, counts.get(kept.get("split", "test"), 0) - too_short)
     if look.complete:
         evaluate["min_clips"] = min(evaluate.get("min_clips", 256), test)
         evaluate["min_episodes"] = min(evaluate.get("min_episodes", 128), test)
-        if "max_clips" in evaluate and evaluate["max_clips"] is not None:
-            evaluate["max_clips"] = max(evaluate["max_clips"], evaluate["min_clips"])
+        if kept.get("videos") is not None:
+            kept["videos"] = max(kept["videos"], evaluate["min_clips"])
     if rollout := evaluate.get("rollout"):
         frames = min(rollout["frames"], min(look.lengths) - tokens["given_frames"])
         joints = frames > model["frames"] - tokens["given_frames"]

@@ -186,7 +186,7 @@ def not_computed(metric: str, frames: int | None = None) -> NotComputed | None:
     name = NETWORK_OF[metric]
     entry, verified, command = pretrained.known(name), pretrained.is_verified(name), f"moso weights fetch {name}"
     if verified is None:
-        return NotComputed(metric, f"file {entry.file} missing in {pretrained.folder()}", command)
+        return NotComputed(metric, f"file {entry.file} missing", command)
     if not verified:
         return NotComputed(metric, f"file {entry.file} is damaged or another one than the published", command)
     if metric == "fvd" and frames is not None and frames < I3D_MINIMUM_FRAMES:

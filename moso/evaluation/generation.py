@@ -13,13 +13,13 @@ import numpy as np
 
 from moso.config import to_dict
 from moso.errors import ConfigError, DataError, StopRequested
+from moso.evaluation.asked import require_sizes
 from moso.evaluation.comparison import select_clips
 from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
 from moso.evaluation.measure import realised, reference_features
 from moso.evaluation.measures import measures_of
 from moso.evaluation.protocol import NotComputed, Protocol
 from moso.evaluation.protocol_file import ProtocolFile
-from moso.evaluation.task import require_fit
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips
 from moso.lock import hold
@@ -79,7 +79,7 @@ def measure_generation(
     """
     if asked.task != "unconditional":
         raise ConfigError("evaluate.protocol.task", asked.task, "is not drawn from nothing")
-    require_fit(model, asked)
+    require_sizes(asked, model.given_frames, model.clip_frames, model.height, model.width)
     length = asked.predicted_frames
     clips = Clips(cache, select_clips(cache, asked.split, length, windows=asked.windows), length)
     protocol = realised(asked, cache, clips, predicted_frames=length)

@@ -14,12 +14,14 @@ import numpy as np
 
 from moso.config import to_dict
 from moso.errors import DataError
+from moso.evaluation.asked import require_sizes
 from moso.evaluation.comparison import Comparison, compare, score_methods, select_clips
 from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
 from moso.evaluation.measures import Measures, conventions, measures_of, networks_of
+from moso.evaluation.pixels import resize_in_words
 from moso.evaluation.protocol import NotComputed, Protocol, clips_digest
 from moso.evaluation.protocol_file import ProtocolFile
-from moso.evaluation.task import Task, require_fit, task_of
+from moso.evaluation.task import Task, task_of
 from moso.evaluation.trials import Trials, run_trials
 from moso.evaluation.windows import in_words
 from moso.frames.cache import FrameCache
@@ -80,7 +82,7 @@ def measure(
         DataError: too few clips, or too few for a batch of the FVD.
         StopRequested: `stop` was raised; what was drawn is kept.
     """
-    require_fit(model, asked)
+    require_sizes(asked, model.given_frames, model.clip_frames, model.height, model.width)
     task = task_of(model, asked, sampling, mean_image(cache, "train"))
     chosen = select_clips(
         cache,
@@ -143,7 +145,7 @@ def realised(asked: ProtocolFile, cache: FrameCache, clips: Clips, *, predicted_
         carry=asked.carry,
         fvd=to_dict(asked.fvd) if "fvd" in asked.metrics else {},
         videos_drawn=asked.videos if asked.task == "unconditional" else None,
-        resize=asked.resize,
+        resize=resize_in_words(cache.data) or asked.resize,
         metrics=conventions(asked.metrics),
         networks=networks_of(asked.metrics),
     )

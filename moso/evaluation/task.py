@@ -61,7 +61,7 @@ def task_of(
 
     Args:
         model: draws.
-        asked: the protocol; `require_fit` says whether the model fits it.
+        asked: the protocol, of the model's sizes (moso.evaluation.asked.require_sizes).
         sampling: settings in place of the model's own.
         mean_image: of the training frames, [0, 255]; for the hedge.
 
@@ -72,27 +72,6 @@ def task_of(
     if asked.task not in makers:
         raise ConfigError("evaluate.protocol.task", asked.task, "has no clips to be held against")
     return makers[asked.task](model, asked, sampling, mean_image)
-
-
-def require_fit(model: Model, asked: ProtocolFile, where: str = "evaluate.protocol") -> None:
-    """Refuse a protocol that the model cannot be measured by.
-
-    Raises:
-        ConfigError: names the field, what the protocol asks and what the model is.
-    """
-    sizes = {"height": model.height, "width": model.width, "clip_frames": model.clip_frames}
-    if asked.task == "prediction":
-        sizes["given_frames"] = model.given_frames
-    for name, ours in sizes.items():
-        if getattr(asked, name) != ours:
-            raise ConfigError(
-                f"{where}.{name}",
-                getattr(asked, name),
-                f"the model has {ours}",
-                "evaluate a model of this size, or another protocol (moso/protocols)",
-            )
-    if asked.task == "prediction" and asked.carry not in (None, model.given_frames):
-        raise ConfigError(f"{where}.carry", asked.carry, f"a rollout carries K = {model.given_frames} frames")
 
 
 def _prediction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, mean_image: np.ndarray) -> Task:

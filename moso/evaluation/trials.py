@@ -133,14 +133,15 @@ def run_trials(
                 whole = clips.batch(list(rows)).numpy()
                 truth = whole[:, wanted]
                 for name, function in features.items():
-                    kept.put(f"true-{name}", rows, None, function(truth))
+                    kept.put(f"true-{name}", rows, None, function(truth).astype(np.float32, copy=False))
                 for part, videos in draw(whole, [sampling_seed(seed, clips.clips[i]) for i in rows], samples):
                     if stop:
                         raise StopRequested(f"evaluate: stopped; {first} of {count} clips are kept in {work}")
                     flat = videos.reshape(-1, *videos.shape[2:])
                     true = np.repeat(truth, videos.shape[1], axis=0)
                     for name, score in scores.items():
-                        kept.put(f"values-{name}", rows, part, score(flat, true).reshape(*videos.shape[:2], length))
+                        figures = score(flat, true).astype(np.float64, copy=False)
+                        kept.put(f"values-{name}", rows, part, figures.reshape(*videos.shape[:2], length))
                     for name, function in features.items():
                         rows_of = function(flat).reshape(*videos.shape[:2], -1)
                         kept.put(f"features-{name}", rows, part, rows_of.astype(np.float32, copy=False))

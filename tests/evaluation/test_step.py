@@ -9,20 +9,25 @@ import pytest
 from components.evaluate.step import Config, run
 from moso.config import build
 from moso.errors import ConfigError, DataError, MismatchError
-from moso.evaluation.comparison import METHODS
 from moso.evaluation.statistics import paired_bootstrap
 from moso.provenance import digest_json, read_provenance
 from moso.step import Context
 
 CONFIG = Config(data_set="squares", min_clips=6, min_episodes=3, resamples=200, shown_clips=3)
-FILES = {"metrics.json", "per_clip.parquet", "per_frame.csv", "example.npy", "index.html", "provenance.json"}
+FILES = {
+    "metrics.json", "per_clip.parquet", "per_frame.csv", "table.md", "table.csv", "example.npy", "index.html",
+    "provenance.json",
+}  # fmt: skip
+METHODS = ("prediction", "repeat_last", "mean_given", "linear", "hedge", "reconstruction", "motion_frozen")
 
 
 @pytest.fixture(scope="session")
 def report(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     (folder / "promotion.json").write_text("{}")
-    run(CONFIG, inputs, {"report": folder}, Context(work=folder / "work", device="cpu"))
+    work = tmp_path_factory.mktemp("work")
+    run(CONFIG, inputs, {"report": folder}, Context(work=work, device="cpu"))
+    assert not list(work.glob("*/*"))  # a whole run leaves nothing to go on with
     return folder
 
 
@@ -50,7 +55,8 @@ def test_margins_are_the_paired_bootstrap_of_the_per_clip_rows(report, metrics):
     for baseline in ("repeat_last", "hedge"):
         expected = paired_bootstrap(rows["prediction"].to_numpy(), rows[baseline].to_numpy(), episodes, resamples=200)
         found = metrics["margins"][f"over_{baseline}"]["psnr"]
-        assert found == pytest.approx({"mean": expected.mean, "low": expected.low, "high": expected.high})
+        values = {"mean": expected.mean, "low": expected.low, "high": expected.high}
+        assert found == pytest.approx({**values, "detectable": expected.detectable()})
         assert found["mean"] == pytest.approx(metrics["prediction"]["psnr"] - metrics[baseline]["psnr"])
 
 
@@ -62,11 +68,12 @@ def test_protocol_lies_beside_its_digest(metrics):
 
 
 def test_metrics_that_need_weights_are_named_without_a_number(report, metrics):
-    assert [entry["metric"] for entry in metrics["not_computed"]] == ["LPIPS", "FID", "FVD"]
-    assert not {"lpips", "fid", "fvd"} & {key.lower() for key in metrics["prediction"]}
+    assert [entry["metric"] for entry in metrics["not_computed"]] == ["lpips_alex", "fvd"]
+    assert "alexnet-owt-7be5be79.pth missing" in metrics["not_computed"][0]["reason"]
+    assert set(metrics["prediction"]) == {"psnr", "ssim"}
     page = (report / "index.html").read_text()
-    assert page.count("not computed: ") == 3
-    assert "moso weights fetch" in page
+    assert "moso weights fetch alexnet" in page
+    assert "moso weights fetch i3d" in page
 
 
 def test_example_is_the_first_clips_given_frames(report, cache):
@@ -79,8 +86,8 @@ def test_page_is_whole_and_asks_for_nothing_from_outside(report):
     page = (report / "index.html").read_text()
     assert not re.findall(r"(?:https?:|//)[\w.-]+\.\w+/", re.sub(r"base64,[\w+/=]+", "", page))
     assert set(re.findall(r'(?:src|href)="([^#"][^"]*)"', page)) == {"data:,"}
-    assert page.count('class="film"') == 3
-    assert page.count("data:image/webp;base64,") == 3
+    assert page.count('class="film"') == 3 + 1  # three clips, one recombination
+    assert page.count("data:image/webp;base64,") == 4
 
 
 def test_page_shows_the_figures_of_metrics_json(report, metrics):
@@ -104,7 +111,7 @@ def test_provenance_names_inputs_by_digest(report, inputs):
 
 
 def test_validation_split_is_a_setting_and_another_protocol(inputs, metrics, tmp_path):
-    config = Config(data_set="squares", split="validation", min_clips=4, min_episodes=2, resamples=200)
+    config = Config(data_set="squares", protocol={"split": "validation"}, min_clips=4, min_episodes=2, resamples=200)
     run(config, inputs, {"report": tmp_path}, Context(work=tmp_path, device="cpu"))
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert found["protocol"]["split"] == "validation"
@@ -129,11 +136,13 @@ def test_tokens_of_another_codebook_are_refused(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"split": "train"}, "the model was trained on it"),
-        ({"max_clips": 4, "min_clips": 8}, "must not be below min_clips = 8"),
+        ({"protocol": {"split": "train"}}, "the model was trained on it"),
+        ({"protocol": {"videos": 4}, "min_clips": 8}, "must not be below min_clips = 8"),
+        ({"protocol": {"video": 4}}, "did you mean 'videos'"),
+        ({"protocol": "kth/65"}, "did you mean 'kth/64'"),
         ({"resamples": 10}, "at least 100"),
         ({"batch": 0}, "at least 1"),
-        ({"splitt": "test"}, "did you mean 'split'"),
+        ({"protocoll": "kth/64"}, "did you mean 'protocol'"),
         ({"sampling": {"steps": 0}}, "evaluate.sampling.steps"),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from moso.errors import ConfigError, StopRequested
-from moso.evaluation.seeds import sampling_seed
 from moso.evaluation.metrics import psnr, unit_range
+from moso.evaluation.seeds import sampling_seed
 from moso.evaluation.trials import Trials, run_trials
 from moso.frames.clips import Clips, windows
 from moso.step import StopSignal
@@ -30,20 +30,26 @@ def clips(cache):
     return Clips(cache, windows(cache, "test", 7, 7), 7)  # 5 frames to predict: three clips of the model
 
 
-def trials(model, clips, work, *, batch=1, samples=SAMPLES, score=psnr_of, stop=None, identity=None):
+def trials(
+    model, clips, work, *, batch=1, samples=SAMPLES, score=psnr_of, stop=None, identity=None, scored=range(K, 7)
+):  # fmt: skip
     model.batch = batch
+
+    def draw(whole, seeds, count):
+        return model.trials(whole[:, :K], count, 5, seed=seeds)
+
     return run_trials(
-        model, clips, samples=samples, seed=4, scores={"psnr": score}, features={"colour": mean_colour}, work=work,
-        identity=identity or {"model": "m"}, stop=stop,
+        draw, clips, scored, samples=samples, seed=4, scores={"psnr": score}, features={"colour": mean_colour},
+        work=work, identity=identity or {"model": "m"}, batch=batch, keep_videos=True, stop=stop,
     )  # fmt: skip
 
 
 def test_best_sample_is_taken_by_the_mean_over_its_video_and_by_each_metric_alone():
     # Clip 0: sample means 2, 3, 2.5; clip 1: 5, 1, 4. The best single frame (9) is of a video that is not the best.
-    values = np.array([[[1, 3], [3, 3], [-4, 9]], [[5, 5], [1, 1], [4, 4]]], np.float32)
+    values = np.array([[[1, 3], [3, 3], [-4, 9]], [[5, 5], [1, 1], [4, 4]]], np.float64)
     made = Trials({"psnr": values, "lpips_vgg": values}, {}, {})
-    assert made.best("psnr", higher_is_better=True).tolist() == [3, 5]
-    assert made.best("lpips_vgg", higher_is_better=False).tolist() == [2, 1]
+    assert made.best("psnr", higher_is_better=True).tolist() == [1, 0]
+    assert made.best("lpips_vgg", higher_is_better=False).tolist() == [0, 1]
 
 
 def test_each_sample_is_the_rollout_of_its_own_seed(model, clips, tmp_path):
@@ -56,6 +62,8 @@ def test_each_sample_is_the_rollout_of_its_own_seed(model, clips, tmp_path):
         np.testing.assert_allclose(made.values["psnr"][:, number], psnr_of(alone, whole[:, K:]), rtol=1e-6)
         np.testing.assert_allclose(made.features["colour"][:, number], mean_colour(alone), rtol=1e-6)
     np.testing.assert_allclose(made.true_features["colour"], mean_colour(whole[:, K:]), rtol=1e-6)
+    first = model.rollout(whole[:, :K], 5, seed=[sampling_seed(4, clip) for clip in clips.clips])
+    np.testing.assert_array_equal(made.videos, first)
 
 
 def test_run_that_was_broken_off_goes_on_behind_its_last_whole_block(model, clips, tmp_path):
@@ -117,8 +125,8 @@ def test_stop_between_two_blocks_keeps_the_first(model, clips, tmp_path):
         trials(model, clips, tmp_path, score=then_stop, stop=stop)
 
 
-def test_no_sample_and_nothing_to_predict_are_refused(model, cache, clips, tmp_path):
+def test_no_sample_and_nothing_to_predict_are_refused(model, clips, tmp_path):
     with pytest.raises(ConfigError, match="samples_per_video"):
         trials(model, clips, tmp_path, samples=0)
-    with pytest.raises(ConfigError, match="nothing to predict"):
-        trials(model, Clips(cache, windows(cache, "test", K, K), K), tmp_path)
+    with pytest.raises(ConfigError, match="predicted_frames"):
+        trials(model, clips, tmp_path, scored=())

@@ -38,7 +38,7 @@ VARIANTS: dict[str, Any] = {
     "common": {
         "train_vqvae": TRAINING,
         "train_transformer": {**TRAINING, "model": {"merged_scene_object": False}},
-        "evaluate": {"min_clips": 4, "min_episodes": 4, "max_clips": 4, "shown_clips": 1, "rollout": None},
+        "evaluate": {"min_clips": 4, "min_episodes": 4, "protocol": {"videos": 4}, "shown_clips": 1, "rollout": None},
     },
     "stage_1": {"whole": {}, "nothing": {"train_vqvae": {"model": {"decomposition": "none"}}}},
     "stage_2": {

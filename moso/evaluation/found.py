@@ -1,0 +1,248 @@
+"""An evaluation from end to end: measured, with intervals and pictures, ready to be written as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moso.errors import DataError
+from moso.evaluation.benchmark_table import BenchmarkTable, table_of
+from moso.evaluation.comparison import Bands, Comparison
+from moso.evaluation.frechet_metric import FrechetFigure
+from moso.evaluation.generation import measure_generation
+from moso.evaluation.measure import Measured, measure
+from moso.evaluation.metrics import heading, higher_is_better
+from moso.evaluation.protocol import NotComputed, Protocol
+from moso.evaluation.protocol_file import ProtocolFile
+from moso.evaluation.report import Evaluation, render_page
+from moso.evaluation.report.curves import Curves
+from moso.evaluation.report.films import Film, drawn_films, make_films, ranked_by, spread
+from moso.evaluation.report.recombinations import Recombination, draw_recombinations, recombination_pairs
+from moso.evaluation.rollout import Rollout, RolloutConfig, roll_out
+from moso.evaluation.seeds import sampling_seed
+from moso.evaluation.summary import Margins, margins, summarise
+from moso.frames.cache import FrameCache
+from moso.provenance import write_json
+from moso.step import StopSignal
+from moso.tasks.model import Model
+from moso.transformer.config import SamplingConfig
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything that a report is written of.
+
+    Attributes:
+        asked: the protocol that was asked for.
+        protocol: the one that was measured.
+        main: name of what was measured.
+        comparison: figures by clip; None of an unconditional evaluation.
+        intervals: margins over the baselines.
+        bands: of the curves.
+        frechet: "fvd", "fid" where computed.
+        not_computed: what is missing and why.
+        films: the clips shown.
+        recombinations: scene of one clip, motion of another.
+        rollout: the long prediction; None where none was asked for.
+        example: the first clip's given frames, uint8 (1, K, H, W, 3); None where nothing is given.
+    """
+
+    asked: ProtocolFile
+    protocol: Protocol
+    main: str
+    comparison: Comparison | None
+    frechet: Mapping[str, FrechetFigure]
+    not_computed: Sequence[NotComputed]
+    films: Sequence[Film]
+    intervals: Margins = field(default_factory=dict)
+    bands: Bands = field(default_factory=dict)
+    recombinations: Sequence[Recombination] = ()
+    rollout: Rollout | None = None
+    example: NDArray[np.uint8] | None = None
+
+    def summary(self, *, model_digest: str, sampling: SamplingConfig) -> dict[str, Any]:
+        """The content of metrics.json."""
+        figures = summarise(
+            self.comparison,
+            self.protocol,
+            self.intervals,
+            main=self.main,
+            frechet=self.frechet,
+            not_computed=self.not_computed,
+            model_digest=model_digest,
+            sampling=sampling,
+        )
+        return {**figures, **({"rollout": self.rollout.summary()} if self.rollout is not None else {})}
+
+    def table(self, summary: Mapping[str, Any]) -> BenchmarkTable:
+        """Ours in the paper's layout, beside the published rows of the same protocol."""
+        methods = [self.main, *(self.comparison.baselines if self.comparison else ())]
+        ours = {method: dict(summary[method]) for method in methods if method in summary}
+        reasons = {entry.metric: entry.reason for entry in self.not_computed}
+        return table_of(self.asked, ours, self.protocol, main=self.main, not_computed=reasons)
+
+    def write_figures(self, folder: Path, *, model_digest: str, sampling: SamplingConfig) -> BenchmarkTable:
+        """metrics.json, the tables and the example: the files that are the report's identity."""
+        summary = self.summary(model_digest=model_digest, sampling=sampling)
+        write_json(folder / "metrics.json", summary)
+        if self.comparison is not None:
+            self.comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
+            curves = self.comparison.per_frame(self.bands)
+            curves.to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
+        table = self.table(summary)
+        (folder / "table.md").write_text(table.markdown, encoding="utf-8")
+        table.frame.to_csv(folder / "table.csv", index=False, float_format="%.6g")
+        if self.example is not None:
+            np.save(folder / "example.npy", self.example, allow_pickle=False)
+        return table
+
+    def page(
+        self,
+        *,
+        table: BenchmarkTable,
+        curves: Sequence[Curves],
+        usage: Mapping[str, NDArray[np.int64]],
+        provenance: Mapping[str, str],
+        environment: Mapping[str, str],
+    ) -> str:
+        """The report page."""
+        return render_page(
+            Evaluation(
+                comparison=self.comparison,
+                intervals=self.intervals,
+                protocol=self.protocol,
+                films=self.films,
+                curves=curves,
+                usage=usage,
+                not_computed=self.not_computed,
+                provenance=provenance,
+                rollout=self.rollout,
+                asked=self.asked,
+                table=table,
+                bands=self.bands,
+                recombinations=self.recombinations,
+                environment=environment,
+                frechet=self.frechet,
+            )
+        )
+
+    def words(self, summary: Mapping[str, Any]) -> str:
+        """One line: how many clips, what was measured and the first baseline."""
+        names = [self.main, *(self.comparison.baselines[:1] if self.comparison else ())]
+        parts = []
+        for name in names:
+            figures = [f"{heading(m)} {v:.4g}" for m, v in summary.get(name, {}).items()]
+            parts.append(f"{name.replace('_', ' ')}: {', '.join(figures) or 'nothing computed'}")
+        return f"{self.protocol.clips} {self.protocol.split} clips; {'; '.join(parts)}"
+
+
+def evaluate_clips(
+    model: Model,
+    cache: FrameCache,
+    asked: ProtocolFile,
+    *,
+    work: Path,
+    shown: int,
+    resamples: int,
+    min_clips: int = 1,
+    min_episodes: int = 1,
+    sampling: SamplingConfig | None = None,
+    rollout: RolloutConfig | None = None,
+    stop: StopSignal | None = None,
+) -> Found:
+    """Measure on clips and prepare the report; see moso.evaluation.measure.measure.
+
+    Args:
+        shown: clips on the page.
+        resamples: draws of the bootstrap.
+        rollout: prediction beyond a clip; None leaves it out.
+    """
+    measured = measure(
+        model,
+        cache,
+        asked,
+        work=work / "trials",
+        sampling=sampling,
+        min_clips=min_clips,
+        min_episodes=min_episodes,
+        stop=stop,
+    )
+    comparison = measured.comparison
+    if not comparison.metrics:
+        raise DataError(
+            f"the protocol {asked.name or asked.title} asks for no figure of single clips that can be computed here: "
+            "add psnr and ssim to evaluate.protocol.metrics"
+        )
+    rolled = None
+    if rollout is not None:
+        rolled = roll_out(model, cache, asked.split, rollout, seed=asked.seed, sampling=sampling, stop=stop)
+    how = {"seed": asked.seed, "resamples": resamples}
+    clips, given = measured.clips, len(measured.task.given)
+    example = clips.batch([0]).numpy()[:, : model.given_frames] if model.given_frames else None
+    pairs = recombination_pairs(clips.clips)
+    return Found(
+        asked=asked,
+        protocol=measured.protocol,
+        main=comparison.main,
+        comparison=comparison,
+        frechet=measured.frechet,
+        not_computed=measured.not_computed,
+        films=make_films(model, clips, comparison, _shown(measured, asked, shown), shown),
+        intervals=margins(comparison, **how),
+        bands=comparison.bands(**how),
+        recombinations=draw_recombinations(model, clips, pairs) if given or asked.task == "reconstruction" else (),
+        rollout=rolled,
+        example=example,
+    )
+
+
+def evaluate_generation(
+    model: Model,
+    cache: FrameCache,
+    asked: ProtocolFile,
+    *,
+    work: Path,
+    shown: int,
+    sampling: SamplingConfig | None = None,
+    stop: StopSignal | None = None,
+) -> Found:
+    """Measure what is drawn from nothing; see moso.evaluation.generation.measure_generation."""
+    generated = measure_generation(
+        model, cache, asked, work=work / "generated", shown=shown, sampling=sampling, stop=stop
+    )
+    return Found(
+        asked=asked,
+        protocol=generated.protocol,
+        main="generation",
+        comparison=None,
+        frechet=generated.frechet,
+        not_computed=generated.not_computed,
+        films=drawn_films(list(generated.shown)),
+    )
+
+
+def _shown(measured: Measured, asked: ProtocolFile, count: int) -> NDArray[np.uint8]:
+    """The scored frames that the page shows, (N, P, H, W, 3): of one sample a clip all of them, as they were scored.
+
+    Of several samples no videos were kept: the best one of each clip that will be shown is drawn again, by its seed;
+    the other clips stay empty and take no memory.
+    """
+    if measured.trials.videos is not None:
+        return measured.trials.videos
+    comparison, clips = measured.comparison, measured.clips
+    metric = ranked_by(comparison.metrics)
+    assert metric is not None
+    better = higher_is_better(metric)
+    best = measured.trials.best(metric, higher_is_better=better)
+    first = clips.batch([0]).numpy()
+    drawn = np.zeros((len(clips), len(measured.task.scored), *first.shape[2:]), np.uint8)
+    for _, index in spread(comparison.of_clips(metric, comparison.main), count, higher_is_better=better):
+        seed = sampling_seed(asked.seed, clips.clips[index]) + int(best[index])
+        for _, videos in measured.task.draw(clips.batch([index]).numpy(), [seed], 1):
+            drawn[index] = videos[0, 0]
+    return drawn
