@@ -111,3 +111,10 @@ def test_a_reconstruction_scores_all_t_frames(name):
 def test_a_window_rule_that_means_nothing_is_refused(settings):
     with pytest.raises(ConfigError):
         WindowRule(**settings)
+
+
+def test_ucf101_from_nothing_is_2048_videos_of_16_frames_against_every_test_video():
+    protocol = load_protocol("ucf101/unconditional")
+    assert (protocol.task, protocol.given_frames, protocol.predicted_frames) == ("unconditional", 0, 16)
+    assert (protocol.videos, protocol.fvd.batch, protocol.fvd.reference) == (2048, None, "all_test_clips")
+    assert protocol.metrics == ("fvd",)
