@@ -7,7 +7,16 @@ import pytest
 from PIL import Image
 
 from moso.evaluation.report.charts import Axis, Series, decades, line_chart, ticks
-from moso.evaluation.report.films import ROWS, data_uri, difference, sheet, shown_size, spread
+from moso.evaluation.report.films import (
+    ROWS,
+    data_uri,
+    difference,
+    median_rank,
+    ranked_by,
+    sheet,
+    shown_size,
+    spread,
+)
 from moso.evaluation.report.markup import Markup, tag
 
 
@@ -69,11 +78,42 @@ def test_chart_without_data_says_so():
     assert "No data" in line_chart("t", [Series("a", [1], [0.0])], x_label="x", y_label="y", log_y=True)
 
 
+def test_a_band_is_an_area_below_the_lines_from_its_upper_end_back_along_its_lower():
+    series = Series("a", [0, 1, 2], [1.0, 2.0, 3.0], low=[0.0, 1.0, float("nan")], high=[2.0, 5.0, float("nan")])
+    figure = parse(line_chart("t", [series], x_label="x", y_label="y"))
+    paths = [p for p in figure.iter("path") if p.get("class") in ("band c0", "line c0")]
+    assert [p.get("class") for p in paths[:2]] == ["band c0", "line c0"]  # what is drawn first lies below
+    corners = [tuple(map(float, c.split())) for c in paths[0].get("d")[1:-1].split("L")]
+    assert [x for x, _ in corners] == [corners[0][0], corners[1][0], corners[1][0], corners[0][0]]
+    (_, high0), (_, high1), (_, low1), (_, low0) = corners
+    # Heights in proportion to the ends 2, 5, 1, 0 (downwards grow the pixels): the axis makes room for the band.
+    assert (low0 - high1) / (low0 - high0) == pytest.approx(2.5, abs=0.01)
+    assert (low0 - low1) / (low0 - high0) == pytest.approx(0.5, abs=0.01)
+    assert high1 >= 14
+
+
 def test_clips_are_spread_from_the_best_to_the_worst():
     values = np.array([3.0, 9.0, 1.0, 7.0, 5.0])
     assert spread(values, 3) == [(1, 1), (3, 4), (5, 2)]
     assert [rank for rank, _ in spread(values, 12)] == [1, 2, 3, 4, 5]
-    assert spread(values, 1) == [(1, 1)]
+    assert spread(values[:2], 5) == [(1, 1), (2, 0)]
+    assert spread(values, 3, higher_is_better=False) == [(1, 2), (3, 4), (5, 1)]
+
+
+@pytest.mark.parametrize("clips", range(1, 14))
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
+def test_best_median_and_worst_are_always_among_the_clips_shown(clips, count):
+    ranks = [rank for rank, _ in spread(np.arange(clips, dtype=float), count)]
+    assert {1, median_rank(clips), clips} <= set(ranks)
+    assert len(set(ranks)) == len(ranks) == min(max(count, 3), clips)
+    assert ranks == sorted(ranks)
+
+
+def test_the_metric_that_ranks_is_lpips_where_there_is_one_else_psnr():
+    assert ranked_by(("psnr", "ssim", "lpips_vgg")) == "lpips_vgg"
+    assert ranked_by(("ssim", "psnr")) == "psnr"
+    assert ranked_by(("ssim",)) == "ssim"
+    assert ranked_by(()) is None
 
 
 def test_difference_is_absolute_twofold_and_bounded():
@@ -84,7 +124,7 @@ def test_difference_is_absolute_twofold_and_bounded():
 
 
 def test_sheet_has_a_row_a_video_and_a_column_a_frame_and_survives_its_coding():
-    flat = {name: np.full((3, 16, 16, 3), 30 * i, np.uint8) for i, name in enumerate(ROWS)}
+    flat = {name: np.full((3, 16, 16, 3), 25 * i, np.uint8) for i, name in enumerate(ROWS)}
     for video in flat.values():
         video += np.arange(3, dtype=np.uint8)[:, None, None, None] * 10
     uri = data_uri(sheet(flat))
@@ -93,7 +133,7 @@ def test_sheet_has_a_row_a_video_and_a_column_a_frame_and_survives_its_coding():
     assert pixels.shape == (16 * len(ROWS), 48, 3)
     for i in range(len(ROWS)):
         for t in range(3):
-            assert np.abs(pixels[16 * i + 8, 16 * t + 8] - (30 * i + 10 * t)).max() <= 6
+            assert np.abs(pixels[16 * i + 8, 16 * t + 8] - (25 * i + 10 * t)).max() <= 6
 
 
 def test_large_frames_are_reduced_and_small_ones_are_not():

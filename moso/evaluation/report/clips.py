@@ -56,14 +56,15 @@ def clips_section(e: Evaluation) -> Markup:
 def _chosen(e: Evaluation) -> str:
     p, count = e.protocol, len(e.films)
     if e.comparison is None:
-        return f"The first {count} of {p.videos_drawn or count} videos drawn: not a selection of good ones."
+        return f"The first {count} of {p.videos_drawn or count:,} videos drawn: not a selection of good ones."
     metric = ranked_by(e.comparison.metrics)
     if metric is None:
         return f"{count} of {p.clips} clips, spread evenly over the test clips: not a selection of good ones."
+    several = f" Of each clip's samples the sample that is best by {heading(metric)} is shown."
     return (
         f"{count} of {p.clips} clips, spread evenly by rank from the best {e.comparison.main} (by {heading(metric)}) "
         "over the median to the worst: not a selection of good ones."
-    )
+    ) + (several if p.samples_per_video > 1 else "")
 
 
 def place_of(rank: int, clips: int) -> str:
