@@ -23,7 +23,9 @@ class PromotionPolicy:
         require: "confident" asks that the whole interval of the gain, over the same clips, lies above the margin;
             "gain" that the mean alone reaches it. No source: the default is the one that chance seldom passes. A figure
             that has no value a clip (FVD), or a champion of before such tables were filed, is decided as by "gain".
-        confidence: level of the interval, in (0.5, 1). The usual 0.95: of equally good candidates 1 in 40 passes.
+        confidence: level of the interval, in (0.5, 1). The usual 0.95: of equally good candidates 1 in 40 passes, but
+            with few episodes more, as the bootstrap's intervals are then too narrow (of 2000 pairs of normal
+            differences 2.8 % with 128 episodes, 4.2 % with 20, 7.6 % with 6).
         resamples: draws of the bootstrap.
         seed: of the bootstrap: the same two models always give the same decision.
     """
