@@ -1,5 +1,6 @@
 """The report and the index page in a real browser: opened from a file, with the network off, wide and narrow."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import pytest
 
 from components.evaluate.step import Config, run
 from moso.evaluation.index_page import read_runs, render_index
+from moso.evaluation.protocol import NotComputed, Protocol
+from moso.evaluation.report import Evaluation, render_page
 from moso.provenance import digest_json
 from moso.step import Context
 
@@ -16,6 +19,23 @@ BROWSER = os.environ.get("MOSO_CHROMIUM") or shutil.which("chromium") or shutil.
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 NARROW, WIDE = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 CONFIG = Config(data_set="squares", min_clips=6, min_episodes=3, resamples=100, shown_clips=3)
+RECOMBINATIONS = 1  # of three episodes one pair of two
+
+NOTHING = Evaluation(
+    comparison=None,
+    intervals={},
+    protocol=Protocol(
+        data_set="squares", split="test", clips_digest="ab" * 32, clips=5, episodes=5, clip_rule="none overlap",
+        height=16, width=16, given_frames=0, clip_frames=4, predicted_frames=4, samples_per_video=1, seed=0,
+        task="unconditional", metrics={},
+    ),
+    films=[],
+    curves=[],
+    usage={},
+    not_computed=[NotComputed("fvd", "file i3d missing", "moso weights fetch i3d")],
+    provenance={},
+)  # fmt: skip
+"""A page without a film: its script finds neither button nor slider."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +68,17 @@ def pages(inputs, tmp_path_factory):
     index = root / "runs.html"
     runs = read_runs([first, root / "second", root / "other"])
     index.write_text(render_index(runs, root), encoding="utf-8")
-    return {"report": first / "index.html", "index": index}
+    between = root / "between"
+    asked = {"task": "interpolation", "metrics": ["psnr", "ssim"]}
+    run(
+        dataclasses.replace(CONFIG, protocol=asked),
+        inputs,
+        {"report": between},
+        Context(work=root / "work", device="cpu"),
+    )
+    nothing = root / "nothing.html"
+    nothing.write_text(render_page(NOTHING), encoding="utf-8")
+    return {"report": first / "index.html", "index": index, "between": between / "index.html", "nothing": nothing}
 
 
 @pytest.fixture
@@ -80,7 +110,7 @@ def keep(page, name):
     assert path.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["report", "index"])
+@pytest.mark.parametrize("name", ["report", "index", "between", "nothing"])
 def test_page_scrolls_in_one_direction_on_a_telephone(opened, name):
     page = opened(name, NARROW)
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
@@ -110,6 +140,28 @@ def test_films_stand_until_play_is_pressed_and_move_afterwards(opened):
     keep(page, "report")
 
 
+def test_a_film_outlines_the_given_frames_and_tells_the_figures_of_the_others(opened):
+    page = opened("between", WIDE)
+    film = page.locator("#clips .film").first
+    slider, told = film.locator("input"), film.locator("output")
+    seen = []
+    for number in range(4):
+        slider.fill(str(number))
+        seen.append(("given" in film.get_attribute("class").split(), told.inner_text().partition(": ")[2][:13]))
+    assert [outlined for outlined, _ in seen] == [True, False, True, False]
+    assert [said for _, said in seen] == ["given", "interpolation", "given", "interpolation"]
+
+
+def test_curves_have_their_bands_and_the_table_its_own_scroll(opened):
+    page = opened("report", NARROW)
+    charts = page.locator("#figures .chart").count()
+    assert charts == 2
+    methods = page.locator("#figures table").first.locator("tbody tr").count()
+    assert page.locator("#figures .chart path.band").count() == charts * methods
+    for box in page.locator(".wide").all():
+        assert box.evaluate("box => box.getBoundingClientRect().right") <= NARROW["width"]
+
+
 def test_films_are_pictures_that_the_browser_can_decode(opened):
     page = opened("report", WIDE)
     sizes = page.evaluate(
@@ -118,7 +170,7 @@ def test_films_are_pictures_that_the_browser_can_decode(opened):
             const picture = new Image(); picture.src = sheet; await picture.decode();
             return [picture.naturalWidth, picture.naturalHeight]; }))"""
     )
-    assert len(sizes) == CONFIG.shown_clips
+    assert len(sizes) == CONFIG.shown_clips + RECOMBINATIONS
     assert all(width == 4 * 16 and height % 16 == 0 for width, height in sizes)
 
 
@@ -144,4 +196,4 @@ def test_runs_of_two_protocols_are_refused_with_the_field_that_differs(opened):
 def test_a_run_leads_to_its_report(opened):
     page = opened("index", WIDE)
     page.click("#runs a >> nth=0")
-    assert page.locator(".film").count() == CONFIG.shown_clips
+    assert page.locator("#clips .film").count() == CONFIG.shown_clips

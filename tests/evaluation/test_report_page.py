@@ -85,7 +85,8 @@ def evaluation(main="prediction", **changes):
 
 def unconditional(**changes):
     fields = {
-        "comparison": None, "intervals": {}, "protocol": protocol("unconditional", videos_drawn=2048),
+        "comparison": None, "intervals": {},
+        "protocol": protocol("unconditional", videos_drawn=2048, metrics={"fid": "of frames"}),
         "films": drawn_films([video(), video(1)]), "curves": [], "usage": {}, "provenance": {},
         "not_computed": [NotComputed("fid", "file pt_inception missing", "moso weights fetch inception")],
     }  # fmt: skip
