@@ -136,9 +136,8 @@ def check_experiment(configs: Mapping[str, Any]) -> None:
 def check_whole_pipeline(configs: Mapping[str, Any]) -> None:
     """What the pipeline from end to end asks beyond `check_experiment`.
 
-    With nothing given (K = 0) a model is trained all the same, by the steps up to train_transformer; there is no
-    prediction that evaluate could measure, and promote compares measured models only. Refused here and not after days
-    of training.
+    With nothing given (K = 0) a model is trained and measured all the same, by the steps up to evaluate; promote and
+    those who load the registered model ask for given frames. Refused here and not after days of training.
 
     Raises:
         ConfigError: K = 0.
@@ -148,8 +147,8 @@ def check_whole_pipeline(configs: Mapping[str, Any]) -> None:
         raise ConfigError(
             "extract_tokens.given_frames",
             0,
-            "evaluate measures prediction, and nothing is predicted from no frame",
-            "`dvc repro train_transformer` trains the model, `moso generate` draws from it; for a model that does "
+            "a registered model continues given frames, and promote compares what it predicts",
+            "`dvc repro evaluate` trains the model and measures it, `moso generate` draws from it; for a model that does "
             f"both, 1 to {frames - 1} with train_transformer.loss.unconditional_share above 0 would fit",
         )
 

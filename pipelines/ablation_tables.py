@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moso.evaluation.protocol import NOT_COMPUTED
 from moso.evaluation.report.assets import STYLE
 from moso.evaluation.report.markup import Markup, tag
 from pipelines.ablations import Ablations, Row, Table
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURED = ("psnr", "ssim")
-UNMEASURED = ("lpips", "fid", "fvd")
+PRETRAINED = ("lpips", "fid", "fvd")  # filled where the networks are there
+SOURCES = {"lpips": "lpips_alex", "fid": "fid", "fvd": "fvd"}  # their names in metrics.json
 NAMES = {"psnr": "PSNR, dB", "ssim": "SSIM, %", "lpips": "LPIPS", "fid": "FID", "fvd": "FVD"}
 COUNTS = (
     "vqvae_parameters",
@@ -39,7 +39,7 @@ COUNTS = (
 )
 OURS = (
     *MEASURED,
-    *UNMEASURED,  # never filled: they need pretrained networks (NOT_COMPUTED)
+    *PRETRAINED,
     *(f"reconstruction_{metric}" for metric in MEASURED),
     *COUNTS,
     *(f"{stage}_digest" for stage in ("stage_1", "stage_2")),
@@ -74,7 +74,7 @@ def _row(ablations: Ablations, table: Table, row: Row, runs: Path) -> dict[str, 
         "data_set": ablations.dataset,
         **{name: found.get(name) for name in OURS},
         "paper_measured_on": table.paper,
-        **{f"paper_{metric}": _paper(row, metric) for metric in (*MEASURED, *UNMEASURED)},
+        **{f"paper_{metric}": _paper(row, metric) for metric in (*MEASURED, *PRETRAINED)},
         "paper_parameters": row.paper_parameters,
         "paper_tokens": row.paper_tokens,
     }
@@ -86,12 +86,14 @@ def _found(ablations: Ablations, variant: str, runs: Path, *, second: bool) -> d
     stage_1, trained_1 = _json(one / "reconstruction.json"), _json(one / "vqvae" / "provenance.json")
     found = {f"reconstruction_{metric}": stage_1.get(metric) for metric in MEASURED}
     found |= {name: stage_1.get(name) for name in (*MEASURED, "tokens", "codes_used", "clips", "episodes")}
+    found |= {name: stage_1.get(source) for name, source in SOURCES.items()}
     found["vqvae_parameters"] = stage_1.get("parameters")
     found |= _trained("stage_1", trained_1)
     if second:
         metrics = _json(runs / variant / "report" / "metrics.json")
         figures, protocol = metrics.get("prediction", {}), metrics.get("protocol", {})
         found |= {metric: figures.get(metric) for metric in MEASURED}
+        found |= {name: figures.get(source) for name, source in SOURCES.items()}
         found |= {name: protocol.get(name) for name in ("clips", "episodes")}
         found["transformer_parameters"] = _parameters(runs / variant / "transformer")
         found |= _trained("stage_2", _json(runs / variant / "transformer" / "provenance.json"))
@@ -176,7 +178,18 @@ def render(ablations: Ablations, rows: pd.DataFrame, facts: Mapping[str, str]) -
         tag("title", title),
         tag("style", Markup(STYLE)),
     )
-    why = [tag("li", f"{entry.metric} is not computed: {entry.reason}.") for entry in NOT_COMPUTED]
+    missing = [name.upper() for name in PRETRAINED if rows[name].isna().all()]
+    why = (
+        tag(
+            "li",
+            f"{', '.join(missing)}: not computed where the field is empty; they need pretrained networks, which are not "
+            "shipped and are never replaced by random ones. ",
+            tag("code", "moso weights fetch"),
+            " gets them; then run the ablations again.",
+        )
+        if missing
+        else ""
+    )
     top = tag(
         "header",
         tag("h1", title),
@@ -197,7 +210,7 @@ def render(ablations: Ablations, rows: pd.DataFrame, facts: Mapping[str, str]) -
 def _section(table: Table, rows: pd.DataFrame) -> Markup:
     import pandas as pd
 
-    metrics = [m for m in (*MEASURED, *UNMEASURED) if m in MEASURED or rows[f"paper_{m}"].notna().any()]
+    metrics = [m for m in (*MEASURED, *PRETRAINED) if m in MEASURED or rows[f"paper_{m}"].notna().any()]
     sizes = table.measured == "prediction"
     heads = [
         "",
@@ -207,7 +220,7 @@ def _section(table: Table, rows: pd.DataFrame) -> Markup:
     ]
     lines = []
     for row in rows.to_dict("records"):
-        ours = [_figure(row[m], m, missing="not computed" if m in UNMEASURED else "not run") for m in metrics]
+        ours = [_figure(row[m], m, missing="not computed" if m in PRETRAINED else "not run") for m in metrics]
         if pd.isna(row["variant"]):
             ours = ["not ours"] * len(metrics)
         theirs = [_printed(row[f"paper_{m}"], m) for m in metrics]

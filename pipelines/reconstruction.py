@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from moso.config import to_dict
 from moso.device import device_of
 from moso.evaluation.comparison import select_clips
-from moso.evaluation.reconstruction import reconstruct_clips
+from moso.evaluation.reconstruction import METRICS, reconstruct_clips
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips
 from moso.parameters import count_parameters
@@ -18,7 +19,8 @@ LIMITS = ("min_clips", "min_episodes")
 
 
 def run(config: Any, inputs: Paths, outputs: Paths, context: Context) -> None:
-    """Write one JSON file: PSNR (dB) and SSIM (fraction) over all T frames, entries of the codebook in use,
+    """Write one JSON file: PSNR (dB), SSIM (fraction) and, where their networks are there, LPIPS, FID and FVD over all
+    T frames (else null, and why), entries of the codebook in use,
     parameters, tokens of a clip, which clips, and the inputs' digests.
 
     Args:
@@ -43,8 +45,8 @@ def run(config: Any, inputs: Paths, outputs: Paths, context: Context) -> None:
     write_json(
         target,
         {
-            "psnr": found.mean("psnr"),
-            "ssim": found.mean("ssim"),
+            **{metric: found.mean(metric) for metric in METRICS},
+            "not_computed": [to_dict(entry) for entry in found.not_computed],
             "codes_used": found.codes_used,
             "codebook_size": model.config.codebook_size,
             "parameters": count_parameters(model),

@@ -57,7 +57,7 @@ class Config:
     """
 
     data_set: str
-    protocol: str | Mapping[str, Any] = field(default_factory=dict)
+    protocol: str | Mapping[str, Any] | None = None
     sampling: SamplingConfig | None = None
     min_clips: int = 256
     min_episodes: int = 128
@@ -67,7 +67,7 @@ class Config:
     rollout: RolloutConfig | None = None
 
     def __post_init__(self) -> None:
-        given = {"name": self.protocol} if isinstance(self.protocol, str) else dict(self.protocol)
+        given = {"name": self.protocol} if isinstance(self.protocol, str) else dict(self.protocol or {})
         # The file's content becomes part of the config: a container needs no file, and a run records what it asked for.
         fields = merge(load_data(given["name"]), given) if given.get("name") else given
         object.__setattr__(self, "protocol", check_fields(fields, "protocol"))
@@ -84,14 +84,19 @@ class Config:
             raise ConfigError("resamples", self.resamples, "must be at least 100", "10000 is usual")
 
     @property
+    def _fields(self) -> Mapping[str, Any]:
+        assert isinstance(self.protocol, Mapping)  # made one above
+        return self.protocol
+
+    @property
     def split(self) -> str:
         """The protocol's."""
-        return str(dict(self.protocol).get("split", "test"))
+        return str(self._fields.get("split", "test"))
 
     @property
     def videos(self) -> int | None:
         """The protocol's: so many clips; None takes all."""
-        found = dict(self.protocol).get("videos")
+        found = self._fields.get("videos")
         return None if found is None else int(found)
 
     def asked(self, *, given_frames: int, clip_frames: int, height: int, width: int) -> ProtocolFile:
@@ -100,8 +105,9 @@ class Config:
         Raises:
             ConfigError: a protocol of another data set or of other sizes, or a setting against its rule.
         """
-        made = made_for(self.data_set, given_frames, clip_frames, height, width)
-        asked = build(ProtocolFile, {**made, **dict(self.protocol)}, "evaluate.protocol")
+        named = bool(self._fields.get("name"))  # a file says everything by itself
+        made = {} if named else made_for(self.data_set, given_frames, clip_frames, height, width)
+        asked = build(ProtocolFile, {**made, **self._fields}, "evaluate.protocol")
         if asked.data_set != self.data_set:
             raise ConfigError(
                 "evaluate.protocol.data_set",

@@ -62,7 +62,7 @@ def require_sizes(asked: ProtocolFile, given_frames: int, clip_frames: int, heig
                 f"evaluate.protocol.{name}",
                 getattr(asked, name),
                 f"the model has {ours}",
-                "name a protocol of the model's sizes (moso/protocols), or none",
+                "name a protocol of the model's sizes (moso/protocols), or null: one is then made of them",
             )
     if asked.task == "prediction" and asked.carry not in (None, given_frames):
         raise ConfigError("evaluate.protocol.carry", asked.carry, f"a rollout carries K = {given_frames} frames")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from moso.errors import DataError
@@ -17,6 +18,7 @@ from moso.evaluation.frechet_metric import FrechetFigure
 from moso.evaluation.generation import measure_generation
 from moso.evaluation.measure import Measured, measure
 from moso.evaluation.metrics import heading, higher_is_better
+from moso.evaluation.per_clip import IDENTITY
 from moso.evaluation.protocol import NotComputed, Protocol
 from moso.evaluation.protocol_file import ProtocolFile
 from moso.evaluation.report import Evaluation, render_page
@@ -49,7 +51,7 @@ class Found:
         films: the clips shown.
         recombinations: scene of one clip, motion of another.
         rollout: the long prediction; None where none was asked for.
-        example: the first clip's given frames, uint8 (1, K, H, W, 3); None where nothing is given.
+        example: the first clip's given frames, uint8 (1, K, H, W, 3).
     """
 
     asked: ProtocolFile
@@ -59,11 +61,11 @@ class Found:
     frechet: Mapping[str, FrechetFigure]
     not_computed: Sequence[NotComputed]
     films: Sequence[Film]
+    example: NDArray[np.uint8]
     intervals: Margins = field(default_factory=dict)
     bands: Bands = field(default_factory=dict)
     recombinations: Sequence[Recombination] = ()
     rollout: Rollout | None = None
-    example: NDArray[np.uint8] | None = None
 
     def summary(self, *, model_digest: str, sampling: SamplingConfig) -> dict[str, Any]:
         """The content of metrics.json."""
@@ -90,15 +92,15 @@ class Found:
         """metrics.json, the tables and the example: the files that are the report's identity."""
         summary = self.summary(model_digest=model_digest, sampling=sampling)
         write_json(folder / "metrics.json", summary)
-        if self.comparison is not None:
-            self.comparison.per_clip().to_parquet(folder / "per_clip.parquet", index=False)
-            curves = self.comparison.per_frame(self.bands)
-            curves.to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
+        # Without clips the tables have their columns and no row: DVC wants every output of a stage to be there.
+        rows = self.comparison.per_clip() if self.comparison else pd.DataFrame(columns=[*IDENTITY])
+        curves = self.comparison.per_frame(self.bands) if self.comparison else pd.DataFrame(columns=["frame", "method"])
+        rows.to_parquet(folder / "per_clip.parquet", index=False)
+        curves.to_csv(folder / "per_frame.csv", index=False, float_format="%.6f")
         table = self.table(summary)
         (folder / "table.md").write_text(table.markdown, encoding="utf-8")
         table.frame.to_csv(folder / "table.csv", index=False, float_format="%.6g")
-        if self.example is not None:
-            np.save(folder / "example.npy", self.example, allow_pickle=False)
+        np.save(folder / "example.npy", self.example, allow_pickle=False)
         return table
 
     def page(
@@ -183,7 +185,7 @@ def evaluate_clips(
         rolled = roll_out(model, cache, asked.split, rollout, seed=asked.seed, sampling=sampling, stop=stop)
     how = {"seed": asked.seed, "resamples": resamples}
     clips, given = measured.clips, len(measured.task.given)
-    example = clips.batch([0]).numpy()[:, : model.given_frames] if model.given_frames else None
+    example = clips.batch([0]).numpy()[:, : model.given_frames]
     pairs = recombination_pairs(clips.clips)
     return Found(
         asked=asked,
@@ -223,6 +225,7 @@ def evaluate_generation(
         frechet=generated.frechet,
         not_computed=generated.not_computed,
         films=drawn_films(list(generated.shown)),
+        example=generated.clips.batch([0]).numpy()[:, : model.given_frames],
     )
 
 

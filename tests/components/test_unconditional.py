@@ -1,8 +1,10 @@
 """A model of nothing given (K = 0), from raw episodes to generated videos: the steps that a user runs for it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from components.config import resolve_all
@@ -12,7 +14,6 @@ from components.ingest.step import run as ingest
 from components.preprocess.step import run as preprocess
 from components.train_transformer.step import run as train_transformer
 from components.train_vqvae.step import run as train_vqvae
-from moso.errors import ConfigError
 from moso.step import Context
 from moso.tasks import Model
 
@@ -24,6 +25,7 @@ PARAMS = {
     "ingest": {"episodes": {"train": 3, "validation": 1, "test": 1}},
     "train_vqvae": {"training": {"steps": 4, "validate_every": 0}},
     "extract_tokens": {"given_frames": 0},
+    "evaluate": {"protocol": None, "rollout": None},
     "train_transformer": {"training": {"steps": 4, "validate_every": 2}},
 }
 
@@ -56,9 +58,15 @@ def test_a_model_of_nothing_given_is_trained_by_the_steps_and_generates(project)
     np.testing.assert_array_equal(np.concatenate(list(model.generate(1, first=2, seed=1))), videos[2:])
 
 
-def test_evaluate_refuses_it_since_nothing_is_predicted(project, tmp_path):
+def test_evaluate_shows_what_it_draws_and_says_that_no_distance_could_be_computed(project, tmp_path):
     paths, configs = project
     inputs = {name: paths[name] for name in ("frames", "vqvae", "tokens", "transformer")}
-    with pytest.raises(ConfigError, match=r"given_frames = 0.*moso generate"):
-        evaluate(configs["evaluate"], inputs, {"report": tmp_path / "report"}, Context(work=tmp_path, device="cpu"))
-    assert not (tmp_path / "report").exists()
+    report = tmp_path / "report"
+    evaluate(configs["evaluate"], inputs, {"report": report}, Context(work=tmp_path / "work", device="cpu"))
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["protocol"]["task"] == "unconditional"
+    assert metrics["protocol"]["videos_drawn"] == 2048
+    assert [entry["metric"] for entry in metrics["not_computed"]] == ["fvd"]
+    assert "generation" not in metrics  # no figure without its network
+    assert pd.read_parquet(report / "per_clip.parquet").empty
+    assert (report / "index.html").read_text().count('class="film"') == configs["evaluate"].shown_clips

@@ -112,13 +112,13 @@ def test_the_sections_of_a_paper_preset_fit_each_other(preset: str, simulated: P
     assert resolve_all(params, simulated)["train_vqvae"].model == model
 
 
-def test_the_unconditional_preset_trains_and_is_refused_before_anything_runs_where_it_would_be_evaluated(
+def test_the_unconditional_preset_trains_and_is_refused_before_anything_runs_where_it_would_be_registered(
     simulated: Path,
 ) -> None:
     params = {**named("ucf101/unconditional"), "ingest": {"simulation": {"height": 256, "width": 256}}}
     found = resolve_all(params, simulated)
     assert found["extract_tokens"].given_frames == 0
-    with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0.*`dvc repro train_transformer`"):
+    with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0.*`dvc repro evaluate`"):
         check_whole_pipeline(found)
     with pytest.raises(ConfigError, match=r"extract_tokens\.given_frames = 0"):
         arguments(params, simulated)

@@ -17,7 +17,7 @@ from moso.errors import ConfigError, DataError
 from moso.frames.cache import FrameCacheWriter
 from moso.provenance import write_provenance
 from moso.step import Context
-from pipelines.ablation_tables import UNMEASURED, gather, write_tables
+from pipelines.ablation_tables import PRETRAINED, gather, write_tables
 from pipelines.ablations import STAGE_1, STAGE_2, Ablations, load, run_all, step_of
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +144,7 @@ def test_sizes_are_those_of_what_was_trained(tables: Path) -> None:
 
 def test_nothing_that_was_not_computed_has_a_figure(tables: Path) -> None:
     table = pd.read_parquet(tables / "table.parquet")
-    assert table[list(UNMEASURED)].isna().all(axis=None)
+    assert table[list(PRETRAINED)].isna().all(axis=None)
     rows = table.set_index(["table", "row"]).loc["6"]
     for label in ("still to come", "the paper's own"):
         assert rows.loc[label][["psnr", "ssim", "transformer_parameters", "stage_2_steps", "clips"]].isna().all()
@@ -152,7 +152,7 @@ def test_nothing_that_was_not_computed_has_a_figure(tables: Path) -> None:
     assert page.count("<td>not run</td>") == 2
     assert page.count("<td>not ours</td>") == 3
     assert page.count("<td>not computed</td>") == 4 + 2  # LPIPS of our rows; the paper prints it in both tables
-    assert "pretrained weights" in page
+    assert "moso weights fetch" in page
 
 
 def test_the_paper_s_figures_stand_beside_ours_in_the_table_s_units(tables: Path) -> None:
