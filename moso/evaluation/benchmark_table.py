@@ -14,6 +14,7 @@ import pandas as pd
 
 from moso.config import to_dict
 from moso.errors import MismatchError
+from moso.evaluation.metrics import heading
 from moso.evaluation.protocol_file import ProtocolFile, load_protocol, protocol_differences
 from moso.evaluation.published import PublishedTable, published_for
 from moso.evaluation.windows import in_words
@@ -56,10 +57,12 @@ class BenchmarkTable:
     def html(self) -> str:
         """The table as an HTML fragment that needs nothing else; every text is escaped."""
         head, *rows = self._cells()
-        titles = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+        looks = ["", ' class="text"', *[""] * (len(head) - 2)]  # the words of origin stand to the left, as the methods
+        titles = "".join(f'<th scope="col"{look}>{escape(c)}</th>' for c, look in zip(head, looks, strict=True))
         body = "".join(
             ('<tr class="ours">' if row[1] == "ours" else "<tr>")
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+            + f'<th scope="row">{escape(row[0])}</th><td class="text">{escape(row[1])}</td>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row[2:])
             + "</tr>"
             for row in rows
         )
@@ -196,11 +199,11 @@ def _table(
         notes.append(left_out)
     else:
         notes += [
-            f"{source[m]} not computed: {reasons.get(source[m], 'not part of this run')}."
+            f"{heading(source[m])} not computed: {reasons.get(source[m], 'not part of this run')}."
             for m in metrics
             if not any(source[m] in values for values in ours.values())
         ]
-    if "lpips" in metrics:
-        notes.append(f"Ours is {backbone}: another backbone gives up to four times the value.")
+    if any(source.get("lpips") in values for values in ours.values()):
+        notes.append(f"Our LPIPS is {heading(backbone)}: another backbone gives up to four times the value.")
     title = published.title if published else asked.title
     return BenchmarkTable(title, pd.DataFrame(rows, columns=["method", "origin", *metrics]), tuple(notes))

@@ -21,8 +21,8 @@ def test_ours_stands_beside_the_published_row_with_ssim_in_percent_and_blanks_ar
     assert table.frame["ssim"].tolist() == pytest.approx([82.2, 75.1])
     assert math.isnan(table.frame["lpips"][1])
     assert "| ours <1> | ours | 24.2 | 75.1 |  |" in table.markdown
-    assert "lpips_alex not computed: file alexnet-owt-7be5be79.pth missing." in table.markdown
-    assert '<tr class="ours"><td>ours &lt;1&gt;</td>' in table.html
+    assert "LPIPS (alex) not computed: file alexnet-owt-7be5be79.pth missing." in table.markdown
+    assert '<tr class="ours"><th scope="row">ours &lt;1&gt;</th>' in table.html
 
 
 def test_lpips_of_another_backbone_never_fills_the_column():
@@ -103,3 +103,4 @@ def test_a_run_without_a_named_protocol_stands_alone_with_each_lpips_once():
     assert list(table.frame.columns) == ["method", "origin", "psnr", "lpips"]
     assert table.frame["lpips"].tolist() == [0.3]
     assert "No published figures of this protocol in our source." in table.notes
+    assert any("LPIPS (vgg)" in note for note in table.notes)

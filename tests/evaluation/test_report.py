@@ -74,6 +74,16 @@ def test_chart_names_its_axes_and_series_and_escapes_them():
     assert "one &amp; two" in chart
 
 
+def test_frames_are_counted_in_whole_numbers():
+    def labels(xs):
+        figure = parse(line_chart("t", [Series("a", xs, [20.0] * len(xs))], x_label="frame", y_label="dB"))
+        texts = [t for t in figure.iter("text") if t.get("text-anchor") == "middle" and t.get("class") == "tick"]
+        return [t.text for t in texts]
+
+    assert labels([3, 4]) == ["3", "4"]
+    assert "3.2" in labels([3.0, 3.5, 4.0])
+
+
 def test_chart_without_data_says_so():
     assert "No data" in line_chart("t", [Series("a", [1], [0.0])], x_label="x", y_label="y", log_y=True)
 

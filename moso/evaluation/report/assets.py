@@ -69,7 +69,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: 0.5rem 0.6rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
 th { font-weight: 600; } thead th { color: var(--soft); font-size: 0.88rem; }
-th:first-child, td.text { text-align: left; }
+th:first-child, td.text, th.text { text-align: left; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; }
 tr.ours th, tr.ours td { background: color-mix(in srgb, var(--mark) 9%, transparent); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 1rem;

@@ -75,7 +75,10 @@ def _of_methods(e: Evaluation, c: Comparison) -> Markup:
     differences = [(f"Difference in {heading(metric)}", small) for metric in c.metrics] if c.baselines else []
     notes = []
     if c.baselines:
-        notes.append("Intervals: paired bootstrap over episodes, the clips of an episode drawn together.")
+        notes.append(
+            "Intervals: paired bootstrap over episodes, the clips of an episode drawn together. Detectable: the "
+            "smallest true difference that such a set of clips would show in four of five draws (80% power)."
+        )
     if "motion_frozen" in c.methods:
         notes.append(
             "Freezing the motion tokens must wreck the reconstruction: what remains is what Stage I draws without "
@@ -90,7 +93,8 @@ def _difference(e: Evaluation, method: str, metric: str) -> Markup:
     if interval is None:
         return tag("td")
     difference, ends = margin(metric, interval)
-    return tag("td", difference, tag("small", ends))
+    least = f"detectable: {show(metric, interval.detectable())}"
+    return tag("td", difference, tag("small", ends), tag("small", least))
 
 
 def _frechet(e: Evaluation) -> Markup:
