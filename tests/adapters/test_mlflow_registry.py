@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from moso.adapters.mlflow_client import TrackingError
-from moso.adapters.mlflow_registry import Registry, addresses
+from moso.adapters.mlflow_registry import Registry, Version, addresses
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -80,6 +80,33 @@ def test_no_model_and_no_alias_are_no_version(server, answer):
     registry = Registry(uri)
     handler.answer = answer
     assert registry.by_alias("moso-toy", "champion") is None
+
+
+@pytest.mark.parametrize("answer", [(503, "upstream is away"), (404, "no such page")])
+def test_a_server_that_fails_is_no_missing_file_of_a_version(server, answer, tmp_path):
+    uri, handler = server
+    registry = Registry(uri)
+    handler.answer = answer
+    with pytest.raises(TrackingError, match="refused"):
+        registry.kept(Version("moso-toy", 1, {}, "0" * 32), "per_clip/d/per_clip.parquet", tmp_path)
+
+
+def test_a_file_kept_with_a_version_is_found_below_its_place_alone(store, tmp_path):
+    client = MlflowClient(store, store)
+    run_id = client.create_run("0").info.run_id
+    client.create_registered_model("moso-keeps")
+    made = client.create_model_version("moso-keeps", source=str(tmp_path), run_id=run_id)
+    registry, version = Registry(store), Version("moso-keeps", int(made.version), {}, run_id)
+    file = tmp_path / "table.txt"
+    for text in ("first", "second"):  # of one name: the last one stands
+        file.write_text(text)
+        registry.keep(version, file, "tables/a")
+    came = tmp_path / "came"
+    came.mkdir()
+    assert registry.kept(version, "tables/a/table.txt", came).read_text() == "second"
+    assert registry.kept(version, "tables/b/table.txt", came) is None
+    assert registry.kept(version, "table.txt", came) is None
+    assert registry.kept(Version("moso-keeps", 1, {}, "0" * 32), "table.txt", came) is None  # no such run
 
 
 def test_the_command_that_moves_an_alias_shows_no_password(server):

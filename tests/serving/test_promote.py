@@ -21,6 +21,7 @@ from moso.adapters.mlflow_model import REQUIREMENTS
 from moso.adapters.mlflow_registry import Registry, resolve
 from moso.config import resolve_section
 from moso.errors import ConfigError, DataError, FormatError, MismatchError, MosoError
+from moso.provenance import read_provenance
 from moso.registry.policy import PromotionPolicy
 from moso.step import Context
 from moso.tasks.model import Model
@@ -184,6 +185,129 @@ def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
     (logged,) = client.search_logged_models([run_of_it.info.experiment_id])
     assert (logged.status, logged.source_run_id) == ("READY", version.run_id)
     assert [output.model_id for output in run_of_it.outputs.model_outputs] == [logged.model_id]
+
+
+def filed(uri: str, number: int, name: str, folder: Path) -> Path:
+    """A file of the run of moso-toy's version `number`."""
+    client = connect(uri)
+    run_id = client.get_model_version("moso-toy", str(number)).run_id
+    folder.mkdir(exist_ok=True)
+    return Path(client.download_artifacts(run_id, name, str(folder)))
+
+
+def filed_table(uri: str, number: int, folder: Path) -> Path:
+    digest = connect(uri).get_model_version("moso-toy", str(number)).tags["moso.per_clip_digest"]
+    return filed(uri, number, f"per_clip/{digest}/per_clip.parquet", folder)
+
+
+def test_a_version_keeps_its_figures_clip_by_clip(first, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    kept = filed_table(uri, 1, tmp_path / "kept")
+    assert kept.read_bytes() == (first.report / "per_clip.parquet").read_bytes()
+
+
+def test_promotion_json_holds_the_comparison_over_the_same_clips_of_every_metric(first, second, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    once = promote(second, uri, tmp_path)
+    record = json.loads(once)
+    # Each of 8 episodes is 1 dB better, or 0.25 more or less: their mean is off by 0.25 / sqrt(8).
+    psnr, ssim = record["comparison"]["prediction.psnr"], record["comparison"]["prediction.ssim"]
+    assert (psnr["mean"], psnr["clips"], psnr["episodes"]) == (pytest.approx(1), 16, 8)
+    assert psnr["detectable"] == pytest.approx(2.8016 * 0.25 / 8**0.5, rel=0.05)
+    assert (psnr["low"], psnr["high"]) == pytest.approx((0.83, 1.17), abs=0.03)
+    assert (ssim["mean"], ssim["low"], ssim["high"], ssim["detectable"]) == pytest.approx((0, 0, 0, 0), abs=1e-12)
+    decision = record["decision"]
+    assert (decision["gain_low"], decision["gain_high"]) == (psnr["low"], psnr["high"])
+    assert decision["reasons"][0] == "better with 95 % confidence"
+    assert "over the same 16 clips of 8 episodes: mean gain +1, 95 % interval" in decision["reasons"][2]
+    assert promote(second, uri, tmp_path) == once
+
+
+def test_a_gain_that_the_test_set_cannot_show_keeps_the_champion(first, second, uri, tmp_path, reevaluate):
+    promote(first, uri, tmp_path)
+    unsure = reevaluate(dataclasses.replace(second, report=tmp_path / "unsure"), 21.5, wobble=3.0)
+    kept = promote(unsure, uri, tmp_path)
+    decision = json.loads(kept)["decision"]
+    assert (decision["outcome"], decision["gain"]) == ("kept", 0.5)
+    assert decision["reasons"][0] == "better, but not with 95 % confidence"
+    assert promote(unsure, uri, tmp_path) == kept
+    by_gain = json.loads(promote(unsure, uri, tmp_path, policy=PromotionPolicy(require="gain")))
+    assert by_gain["decision"]["outcome"] == "promoted"
+    assert by_gain["comparison"] == json.loads(kept)["comparison"]
+
+
+def test_a_champion_of_before_tables_were_filed_is_compared_by_the_gain_and_gets_its_table_when_promoted_again(
+    first, second, uri, tmp_path
+):
+    promote(first, uri, tmp_path)
+    connect(uri).delete_model_version_tag("moso-toy", "1", "moso.per_clip_digest")
+    record = json.loads(promote(second, uri, tmp_path))
+    assert (record["decision"]["outcome"], record["comparison"]) == ("promoted", {})
+    assert "no interval could be had, the gain alone decided" in record["decision"]["reasons"][-1]
+    promote(first, uri, tmp_path)
+    assert filed_table(uri, 1, tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_a_champion_whose_table_is_not_the_one_filed_is_refused_with_the_way_out(first, second, uri, tmp_path, damage):
+    promote(first, uri, tmp_path)
+    (table,) = (tmp_path / "mlruns" / "artifacts").rglob("per_clip.parquet")
+    if damage == "gone":
+        table.unlink()
+    else:
+        table.write_bytes((second.report / "per_clip.parquet").read_bytes())
+    decision = json.loads(promote(second, uri, tmp_path))["decision"]
+    assert decision["outcome"] == "refused"
+    expected = {"gone": "is not in the registry any more", "changed": "not the one that was filed"}
+    assert expected[damage] in decision["reasons"][0]
+    assert "to make it the champion all the same" in decision["reasons"][-1]
+
+
+def test_another_evaluation_of_a_version_replaces_its_table_its_page_and_its_reports_digest(
+    first, uri, tmp_path, reevaluate
+):
+    promote(first, uri, tmp_path)
+    again = reevaluate(dataclasses.replace(first, report=tmp_path / "again"), 21.5, clips=8)
+    (again.report / "index.html").write_text("<title>again</title>")
+    promote(again, uri, tmp_path)
+    tags = connect(uri).get_model_version("moso-toy", "1").tags
+    assert tags["moso.report_digest"] == read_provenance(again.report)["digest"]
+    assert json.loads(tags["moso.metrics"])["prediction.psnr"] == 21.5
+    kept = filed_table(uri, 1, tmp_path / "kept")
+    assert kept.read_bytes() == (again.report / "per_clip.parquet").read_bytes()
+    assert filed(uri, 1, "index.html", tmp_path / "kept").read_text() == "<title>again</title>"  # no place for a name
+
+
+def test_the_filed_page_says_which_version_it_is_of_and_the_reports_own_stays(first, second, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    promote(second, uri, tmp_path)
+    for number in (1, 2):
+        page = filed(uri, number, "index.html", tmp_path / "kept").read_text()
+        assert f'<dd id="model-version">models:/moso-toy/{number}</dd>' in page
+    assert "not registered when this page was written" in (first.report / "index.html").read_text()
+
+
+def test_a_promotion_that_was_cut_off_after_registering_files_the_rest_the_next_time(first, uri, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            promote(first, uri, tmp_path)
+    assert Registry(uri).by_alias("moso-toy", "champion") is None
+    record = json.loads(promote(first, uri, tmp_path))
+    assert (record["version"], record["decision"]["outcome"]) == (1, "promoted")
+    assert filed_table(uri, 1, tmp_path / "kept").exists()
+    assert filed(uri, 1, "index.html", tmp_path / "kept").exists()
+
+
+def test_a_candidate_without_figures_clip_by_clip_is_refused_where_the_champion_has_them(
+    first, second, uri, tmp_path, reevaluate
+):
+    promote(first, uri, tmp_path)
+    bare = reevaluate(dataclasses.replace(second, report=tmp_path / "bare"), 25.0)
+    (bare.report / "per_clip.parquet").unlink()
+    decision = json.loads(promote(bare, uri, tmp_path))["decision"]
+    assert decision["outcome"] == "refused"
+    assert "the candidate has none: rerun evaluate" in decision["reasons"][0]
 
 
 def test_a_tiny_run_never_takes_the_place_of_the_real_model():
