@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from mlflow import MlflowClient
 
-from moso.adapters.mlflow_client import TrackingError
+from moso.adapters.mlflow_client import TrackingError, experiment_id
 from moso.adapters.mlflow_registry import Registry, Version, addresses
 
 
@@ -91,24 +91,6 @@ def test_a_server_that_fails_is_no_missing_file_of_a_version(server, answer, tmp
         registry.kept(Version("moso-toy", 1, {}, "0" * 32), "per_clip/d/per_clip.parquet", tmp_path)
 
 
-def test_a_file_kept_with_a_version_is_found_below_its_place_alone(store, tmp_path):
-    client = MlflowClient(store, store)
-    run_id = client.create_run("0").info.run_id
-    client.create_registered_model("moso-keeps")
-    made = client.create_model_version("moso-keeps", source=str(tmp_path), run_id=run_id)
-    registry, version = Registry(store), Version("moso-keeps", int(made.version), {}, run_id)
-    file = tmp_path / "table.txt"
-    for text in ("first", "second"):  # of one name: the last one stands
-        file.write_text(text)
-        registry.keep(version, file, "tables/a")
-    came = tmp_path / "came"
-    came.mkdir()
-    assert registry.kept(version, "tables/a/table.txt", came).read_text() == "second"
-    assert registry.kept(version, "tables/b/table.txt", came) is None
-    assert registry.kept(version, "table.txt", came) is None
-    assert registry.kept(Version("moso-keeps", 1, {}, "0" * 32), "table.txt", came) is None  # no such run
-
-
 def test_the_command_that_moves_an_alias_shows_no_password(server):
     uri, handler = server
     registry = Registry(uri.replace("http://", "http://me:hunter2@"))
@@ -135,3 +117,21 @@ def test_where_there_is_no_registry_nothing_is_listed_and_none_is_made(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert addresses() == []
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_kept_with_a_version_is_found_below_its_place_alone(store, tmp_path):
+    client = MlflowClient(store, store)
+    run_id = client.create_run(experiment_id(client, store)).info.run_id
+    client.create_registered_model("moso-keeps")
+    made = client.create_model_version("moso-keeps", source=str(tmp_path), run_id=run_id)
+    registry, version = Registry(store), Version("moso-keeps", int(made.version), {}, run_id)
+    file = tmp_path / "table.txt"
+    for text in ("first", "second"):  # of one name: the last one stands
+        file.write_text(text)
+        registry.keep(version, file, "tables/a")
+    came = tmp_path / "came"
+    came.mkdir()
+    assert registry.kept(version, "tables/a/table.txt", came).read_text() == "second"
+    assert registry.kept(version, "tables/b/table.txt", came) is None
+    assert registry.kept(version, "table.txt", came) is None
+    assert registry.kept(Version("moso-keeps", 1, {}, "0" * 32), "table.txt", came) is None  # no such run
