@@ -35,17 +35,13 @@ def locked(root: Path) -> dict[str, Any]:
 
 
 def where_to_look(root: Path, dataset: str) -> str:
-    """The closing lines: report, figures, registered model, and the Python that loads it."""
-    lines = []
-    metrics = json.loads((root / "reports" / "metrics.json").read_text())
-    for name, title in (
-        ("prediction", "prediction"),
-        ("repeat_last", "repeat the last frame"),
-        ("hedge", "hedge (0.85 last + 0.15 mean)"),
-        ("reconstruction", "reconstruction (the ceiling)"),
-    ):
-        if figures := metrics.get(name):
-            lines.append(f"  {title:30} PSNR {figures['psnr']:6.2f} dB   SSIM {figures['ssim']:.4f}")
+    """The closing lines: the benchmark's table, report, registered model, and the Python that loads it."""
+    reports = root / "reports"
+    lines = [(reports / "table.md").read_text().rstrip(), ""]
+    metrics = json.loads((reports / "metrics.json").read_text())
+    if ceiling := metrics.get("reconstruction"):
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in ceiling.items())
+        lines.append(f"The ceiling, the true frames through Stage I: {figures}")
     promotion = json.loads((root / "reports" / "promotion.json").read_text())
     # Whole paths: nobody has to have activated the environment.
     programs = Path(sys.executable).parent

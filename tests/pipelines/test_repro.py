@@ -15,7 +15,9 @@ BIN = Path(sys.executable).parent
 def a_run(root: Path, outcome: str, champion: int | None, reasons: tuple[str, ...] = ()) -> Path:
     reports = root / "reports"
     reports.mkdir()
-    (reports / "metrics.json").write_text(json.dumps({"prediction": {"psnr": 21.5, "ssim": 0.8}}))
+    figures = {"prediction": {"psnr": 21.5, "ssim": 0.8}, "reconstruction": {"psnr": 30.25, "ssim": 0.9}}
+    (reports / "metrics.json").write_text(json.dumps(figures))
+    (reports / "table.md").write_text("### Toy\n\n| method | PSNR |\n|---|---|\n| this run | 21.5 |\n")
     record = {
         "model": "moso-toy",
         "version": 7,
@@ -47,6 +49,12 @@ def test_a_model_that_is_not_the_champion_is_loaded_by_its_version_and_the_reaso
     assert "@champion" not in text
     assert f"models:/moso-toy/7, is not the champion ({who}). {outcome}:" in text
     assert "  - worse\n  - candidate 1, champion 2\n" in text
+
+
+def test_the_run_ends_in_the_benchmark_s_table_and_its_ceiling(tmp_path):
+    text = where_to_look(a_run(tmp_path, "promoted", None), "toy")
+    assert text.startswith("### Toy\n\n| method | PSNR |")
+    assert "The ceiling, the true frames through Stage I: psnr 30.25, ssim 0.9" in text
 
 
 def test_commands_need_no_activated_environment(tmp_path):
