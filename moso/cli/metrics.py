@@ -37,7 +37,10 @@ def show(report: Path) -> None:
     table = pd.DataFrame.from_dict(method_figures(figures), orient="index").rename(columns=heading)
     click.echo(table.round(4).to_string(na_rep="") if len(table) else "no figures")
     if "clips" in protocol:
-        click.echo(f"\nover {protocol['clips']} clips of {protocol.get('episodes', '?')} episodes; SSIM as a fraction")
+        drawn = f"{protocol['videos_drawn']} videos drawn beside " if protocol.get("videos_drawn") else "over "
+        click.echo(
+            f"\n{drawn}{protocol['clips']} clips of {protocol.get('episodes', '?')} episodes; SSIM as a fraction"
+        )
     for metric, found in figures.get("frechet", {}).items():
         click.echo(f"{heading(metric)}: {_frechet(found)}")
     for entry in figures.get("not_computed", ()):
