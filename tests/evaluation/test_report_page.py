@@ -24,6 +24,8 @@ from moso.evaluation.report.lineage import lineage_rows
 from moso.evaluation.report.recombinations import draw_recombinations, recombination_pairs
 from moso.evaluation.statistics import Interval, paired_bootstrap
 from moso.frames.clips import Clip, Clips, windows
+from moso.tasks import Model
+from tests.small_model import write_model
 
 K, T, SIZE = 2, 4, 16
 CLIPS = [Clip(f"episode_{i}", 0) for i in range(5)]
@@ -259,6 +261,19 @@ def test_recombinations_take_one_component_of_the_first_clip_and_the_rest_of_the
     page = render_page(evaluation(recombinations=[found]))
     assert "recombinations" in sections(page)
     assert "Scene of the first, rest of the second" in page
+
+
+@pytest.mark.parametrize(("decomposition", "mixed"), [("none", None), ("motion_content", {"motion"})])
+def test_only_components_that_the_model_has_are_recombined(decomposition, mixed, cache, tmp_path):
+    model = Model.load(str(write_model(tmp_path / "model", 0, vqvae={"decomposition": decomposition})), device="cpu")
+    clips = Clips(cache, windows(cache, "test", T, T), T)
+    found = draw_recombinations(model, clips, recombination_pairs(clips.clips))
+    if mixed is None:
+        assert found == []
+    else:
+        assert set(found[0].videos) == {"first", "second", *model.components}
+        assert mixed < set(model.components)
+        assert len(model.components) == 2
 
 
 def test_pairs_are_of_two_episodes_each_and_none_where_there_is_one():
