@@ -173,6 +173,7 @@ def _register(
             model={**sizes, "steps": model.sampling.steps},
             candidate=candidate,
             provenance=origin,
+            protocol_name=_protocol_name(parts["report"]["config"]),
         ),
     )
 
@@ -198,6 +199,12 @@ def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, An
             ours, theirs = parts[key]["digest"][:12], str(evaluated)[:12]
             raise MismatchError(f"{report} evaluates the {key} {theirs}, this one is {ours}; rerun evaluate")
     return parts
+
+
+def _protocol_name(config: Mapping[str, Any]) -> str:
+    """The named protocol that evaluate was asked for; "" where it made one of the model's sizes."""
+    protocol = config.get("protocol")
+    return str(protocol.get("name", "")) if isinstance(protocol, Mapping) else ""
 
 
 def _example(report: Path) -> np.ndarray:
