@@ -19,7 +19,7 @@ from typing import Any
 
 from moso.config import build, merge, to_dict
 from moso.errors import ConfigError
-from moso.evaluation.asked import check_fields, made_for, require_sizes
+from moso.evaluation.asked import check_fields, made_for, require_sizes, title_of
 from moso.evaluation.found import Found, evaluate_clips, evaluate_generation
 from moso.evaluation.protocol_file import ProtocolFile, load_data
 from moso.evaluation.report.curves import read_curves
@@ -107,7 +107,10 @@ class Config:
         """
         named = bool(self._fields.get("name"))  # a file says everything by itself
         made = {} if named else made_for(self.data_set, given_frames, clip_frames, height, width)
-        asked = build(ProtocolFile, {**made, **self._fields}, "evaluate.protocol")
+        fields = {**made, **self._fields}
+        if not named:
+            fields.setdefault("title", title_of(fields))
+        asked = build(ProtocolFile, fields, "evaluate.protocol")
         if asked.data_set != self.data_set:
             raise ConfigError(
                 "evaluate.protocol.data_set",

@@ -19,7 +19,7 @@ VIDEOS_DRAWN = 2048
 def made_for(data_set: str, given_frames: int, clip_frames: int, height: int, width: int) -> dict[str, Any]:
     """Plain data of the protocol of a model of these sizes, where none is named: T - K frames, one sample a clip.
 
-    A model that is given nothing (K = 0) is measured by what it draws from nothing.
+    Its title is made of what is asked in the end (`title_of`). A model that is given nothing (K = 0) is measured by what it draws from nothing.
     """
     sizes = {"data_set": data_set, "clip_frames": clip_frames, "height": height, "width": width}
     words = {"source": "ours", "resize": "as the frame cache holds it"}
@@ -27,7 +27,6 @@ def made_for(data_set: str, given_frames: int, clip_frames: int, height: int, wi
         return {
             **sizes,
             **words,
-            "title": f"{data_set} {height}, {clip_frames} frames from nothing",
             "task": "unconditional",
             "given_frames": 0,
             "predicted_frames": clip_frames,
@@ -39,12 +38,24 @@ def made_for(data_set: str, given_frames: int, clip_frames: int, height: int, wi
     return {
         **sizes,
         **words,
-        "title": f"{data_set} {height}, {given_frames} -> {predicted}",
         "task": "prediction",
         "given_frames": given_frames,
         "predicted_frames": predicted,
         "metrics": list(METRICS),
     }
+
+
+def title_of(values: Mapping[str, Any]) -> str:
+    """Title of a protocol without a file, from its plain data: "robot 64, 2 -> 10"."""
+    what = {
+        "prediction": f"{values.get('given_frames')} -> {values.get('predicted_frames')}",
+        "interpolation": "every second frame filled in",
+        "reconstruction": f"reconstruction of {values.get('predicted_frames')} frames",
+        "unconditional": f"{values.get('predicted_frames')} frames from nothing",
+    }
+    samples = values.get("samples_per_video", 1)
+    many = f", {samples} samples a video" if samples != 1 else ""
+    return f"{values['data_set']} {values['height']}, {what.get(values['task'], values['task'])}{many}"
 
 
 def require_sizes(asked: ProtocolFile, given_frames: int, clip_frames: int, height: int, width: int) -> None:

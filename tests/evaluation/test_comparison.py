@@ -6,7 +6,7 @@ import torch
 
 from moso.config import build
 from moso.errors import DataError, StopRequested
-from moso.evaluation.asked import made_for
+from moso.evaluation.asked import made_for, title_of
 from moso.evaluation.ceiling import freeze_motion, starts, windowed
 from moso.evaluation.comparison import compare, score_methods, select_clips
 from moso.evaluation.measures import measures_of
@@ -24,7 +24,8 @@ METHODS = ("prediction", "repeat_last", "mean_given", "linear", "hedge", "recons
 
 
 def asked(**changes):
-    return build(ProtocolFile, {**made_for("squares", K, T, SIZE, SIZE), "metrics": ["psnr", "ssim"], **changes})
+    fields = {**made_for("squares", K, T, SIZE, SIZE), "metrics": ["psnr", "ssim"], **changes}
+    return build(ProtocolFile, {"title": title_of(fields), **fields})
 
 
 def measured(model, cache, chosen, work, *, batch=8, stop=None, **changes):
