@@ -97,9 +97,7 @@ def networks_of(asked: Sequence[str]) -> dict[str, str]:
 
 def _of_frames(function: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> FrameScore:
     def score(videos: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        pair = [
-            metrics.unit_range(torch.from_numpy(np.ascontiguousarray(part)).to(device)) for part in (videos, truth)
-        ]
+        pair = [metrics.unit_range(torch.from_numpy(np.ascontiguousarray(part)).to(device)) for part in (videos, truth)]
         found: np.ndarray = function(*pair).cpu().numpy()
         return found
 

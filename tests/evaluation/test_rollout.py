@@ -7,10 +7,10 @@ import torch
 
 from components.evaluate.step import Config, run
 from moso.errors import ConfigError, DataError, StopRequested
-from moso.evaluation.seeds import sampling_seed
 from moso.evaluation.joints import frame_changes
 from moso.evaluation.metrics import psnr, unit_range
 from moso.evaluation.rollout import RolloutConfig, roll_out
+from moso.evaluation.seeds import sampling_seed
 from moso.step import Context, StopSignal
 
 K, T, EPISODE = 2, 4, 10
