@@ -146,15 +146,19 @@ def trace(claims: Mapping[str, str], root: Path, extra: tuple[Path, ...] = ()) -
 
 def _find(what: str, digest: str, needed_by: str, known: list[Artefact]) -> tuple[Link, Artefact | None]:
     rivals = [a for a in known if a.what == what]
-    damaged = None
+    damaged: list[tuple[Artefact, str]] = []
     for artefact in (a for a in rivals if a.digest == digest):
         found = content_digest(artefact.folder, what)
         if found == digest:
-            return Link(what, digest, needed_by, "verified", artefact.folder, _origin(artefact.record)), artefact
-        note = f"its provenance says this digest, its files have {found}"
-        damaged = Link(what, digest, needed_by, "damaged", artefact.folder, note), artefact
+            # A registered version's own copy serves; one that was spoiled beside it is said all the same.
+            others = "".join(f"; a damaged copy lies in {other.folder}" for other, _ in damaged)
+            note = _origin(artefact.record) + others
+            return Link(what, digest, needed_by, "verified", artefact.folder, note), artefact
+        damaged.append((artefact, found))
     if damaged:
-        return damaged
+        artefact, found = damaged[0]
+        note = f"its provenance says this digest, its files have {found}"
+        return Link(what, digest, needed_by, "damaged", artefact.folder, note), artefact
     if not rivals:
         return Link(what, digest, needed_by, "missing", None, f"no {what} on this disk"), None
     other = rivals[0]

@@ -49,6 +49,8 @@ def build(root: Path) -> None:
     frames = made(data / "frames", "preprocess", episodes=made(data / "episodes", "ingest"))
 
     write_model(models, 1)
+    for name in ("vqvae", "transformer"):
+        (models / name / "history.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
     vqvae = made(models / "vqvae", "train_vqvae", frames=frames)
     model = Model.from_parts(models / "vqvae", models / "transformer", "cpu")
     cache = FrameCache.open(data / "frames")
@@ -130,7 +132,7 @@ def test_the_report_that_evaluate_writes_has_the_digest_that_lineage_takes_of_it
     [
         ("reports/metrics.json", "report"),
         ("reports/per_clip.parquet", "report"),
-        ("models/toy/transformer/config.json", "transformer"),
+        ("reports/table.csv", "report"),
         ("data/toy/tokens/codebook.npy", "tokens"),
         ("data/toy/frames/statistics.json", "frames"),
     ],
@@ -140,6 +142,16 @@ def test_a_file_that_is_not_the_one_the_version_was_made_of_is_named(project, fi
     status, states = lineage(project, "models:/moso-toy@champion")
     assert (status, states[what]) == (1, "damaged")
     assert states["version"] == states["run"] == "verified"
+
+
+def test_the_registered_copy_serves_where_the_projects_own_was_spoiled_and_that_is_said(project):
+    (project / "models/toy/transformer/config.json").write_text("{}")
+    found = CliRunner().invoke(command, ["models:/moso-toy@champion", "--project", str(project), "--json"])
+    link = next(link for link in json.loads(found.output) if link["what"] == "transformer")
+    assert (found.exit_code, link["state"]) == (0, "verified")
+    assert Path(link["folder"]).is_relative_to(project / "cache")
+    assert f"a damaged copy lies in {project / 'models/toy/transformer'}" in link["note"]
+    assert lineage(project, str(project / "models/toy"))[1]["transformer"] == "damaged"
 
 
 def test_what_is_gone_is_named_although_the_registry_has_the_model(project):
