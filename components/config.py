@@ -148,8 +148,8 @@ def check_whole_pipeline(configs: Mapping[str, Any]) -> None:
             "extract_tokens.given_frames",
             0,
             "a registered model continues given frames, and promote compares what it predicts",
-            "`dvc repro evaluate` trains the model and measures it, `moso generate` draws from it; for a model that does "
-            f"both, 1 to {frames - 1} with train_transformer.loss.unconditional_share above 0 would fit",
+            "`dvc repro evaluate` trains the model and measures it, `moso generate` draws from it; for a model that "
+            f"does both, 1 to {frames - 1} with train_transformer.loss.unconditional_share above 0 would fit",
         )
 
 

@@ -182,8 +182,8 @@ def render(ablations: Ablations, rows: pd.DataFrame, facts: Mapping[str, str]) -
     why = (
         tag(
             "li",
-            f"{', '.join(missing)}: not computed where the field is empty; they need pretrained networks, which are not "
-            "shipped and are never replaced by random ones. ",
+            f"{', '.join(missing)}: not computed where the field is empty; they need pretrained networks, which are "
+            "not shipped and are never replaced by random ones. ",
             tag("code", "moso weights fetch"),
             " gets them; then run the ablations again.",
         )

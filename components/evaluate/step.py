@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from moso.evaluation.report.lineage import lineage_rows
 from moso.evaluation.rollout import RolloutConfig
 from moso.frames.cache import FrameCache
 from moso.progress import Progress
-from moso.provenance import code_digest, digest_folder, git_commit, read_provenance, write_provenance
+from moso.provenance import code_digest, digest_folder, digest_json, git_commit, read_provenance, write_provenance
 from moso.step import Context, Paths
 from moso.tasks import Model
 from moso.tokens.store import TokenStore, usage
@@ -168,7 +168,7 @@ def _measure(
     }
     if asked.task == "unconditional":
         return evaluate_generation(model, cache, asked, **how)
-    limits = {"min_clips": config.min_clips, "min_episodes": config.min_episodes}
+    limits: dict[str, Any] = {"min_clips": config.min_clips, "min_episodes": config.min_episodes}
     return evaluate_clips(model, cache, asked, resamples=config.resamples, rollout=config.rollout, **limits, **how)
 
 
@@ -201,7 +201,10 @@ def _write(
             table=table,
             curves=[*read_curves("Stage I", inputs["vqvae"]), *read_curves("Stage II", inputs["transformer"])],
             usage=usage(store),
-            provenance=lineage_rows({**tags, "report": digest, "sampling": json.dumps(summary["sampling"])}, digests),
+            provenance={
+                **lineage_rows({**tags, "report": digest, "config": digest_json(to_dict(config))}, digests),
+                "Sampling": json.dumps(summary["sampling"]),
+            },
             environment=environment(str(model.device)),
         )
         (folder / "index.html").write_text(page, encoding="utf-8")

@@ -19,7 +19,8 @@ VIDEOS_DRAWN = 2048
 def made_for(data_set: str, given_frames: int, clip_frames: int, height: int, width: int) -> dict[str, Any]:
     """Plain data of the protocol of a model of these sizes, where none is named: T - K frames, one sample a clip.
 
-    Its title is made of what is asked in the end (`title_of`). A model that is given nothing (K = 0) is measured by what it draws from nothing.
+    Its title is made of what is asked in the end (`title_of`). A model of nothing given (K = 0) is measured by what it
+    draws.
     """
     sizes = {"data_set": data_set, "clip_frames": clip_frames, "height": height, "width": width}
     words = {"source": "ours", "resize": "as the frame cache holds it"}

@@ -5,6 +5,7 @@ What was not computed, and what our source lacks, is left blank in the table and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -36,8 +37,8 @@ class BenchmarkTable:
 
     Attributes:
         title: in words.
-        frame: columns method, origin ("published" or "ours") and a column a metric, NaN where there is no figure;
-            SSIM in percent.
+        frame: columns method, origin ("published", "ours", "baseline") and a column a metric, NaN where there is no
+            figure; SSIM in percent.
         notes: what is blank and why, and what to know before comparing.
     """
 
@@ -146,8 +147,8 @@ def table_of(
 ) -> BenchmarkTable:
     """The table of a run, whatever it measured: ours stands beside published rows only where it may.
 
-    Under another protocol than the named file's (an override, fewer clips) the published rows stand alone, and a note
-    says where the two differ. Without a named file the table holds ours alone.
+    Under another protocol than the named file's (an override, fewer clips) ours stands alone, and a note says where the
+    two differ; without a named file likewise.
 
     Args:
         asked: the run's protocol; its `name` is the file's, "" without one.
@@ -160,13 +161,11 @@ def table_of(
     reasons = not_computed or {}
     if not asked.name:
         return _table(asked, None, rows, reasons)
-    file, published = load_protocol(asked.name), _published(asked.name, None)
     found = differences(asked.name, realised)
     if not found:
-        return _table(file, published, rows, reasons)
-    where = "; ".join(found)
-    why = f"Ours is left out: it was not measured as {asked.name} asks (asked | measured): {where}."
-    return _table(file, published, {}, reasons, why)
+        return _table(load_protocol(asked.name), _published(asked.name, None), rows, reasons)
+    why = f"Not measured as {asked.name} asks (asked | measured): {'; '.join(found)}. Published rows are left out."
+    return _table(dataclasses.replace(asked, title=f"{asked.title}, changed"), None, rows, reasons, why)
 
 
 def _published(name: str, table: str | None) -> PublishedTable | None:
@@ -181,7 +180,7 @@ def _table(
     reasons: Mapping[str, str],
     left_out: str = "",
 ) -> BenchmarkTable:
-    """Rows and notes; `left_out` says why there are none of ours."""
+    """Rows and notes; `left_out` says why there are no published ones."""
     backbone = next((m for m in asked.metrics if m.startswith("lpips_")), "lpips_alex")
     metrics = published.metrics if published else tuple(dict.fromkeys(m.split("_")[0] for m in asked.metrics))
     source = {m: backbone if m == "lpips" else m for m in metrics}
@@ -192,18 +191,20 @@ def _table(
     ]
     for method, values in ours.items():
         figures = {m: float(values.get(source[m], nan)) * (100 if m == "ssim" else 1) for m in metrics}
-        rows.append({"method": method, "origin": "ours", **figures})
-    notes = list(published.notes) if published else ["No published figures of this protocol in our source."]
+        rows.append({"method": method, "origin": _origin(method, ours), **figures})
+    notes = list(published.notes) if published else [left_out or "No published figures of this protocol in our source."]
     notes += [f"Not in our source: {what}." for what in (published.not_in_source if published else ())]
-    if left_out:
-        notes.append(left_out)
-    else:
-        notes += [
-            f"{heading(source[m])} not computed: {reasons.get(source[m], 'not part of this run')}."
-            for m in metrics
-            if not any(source[m] in values for values in ours.values())
-        ]
+    notes += [
+        f"{heading(source[m])} not computed: {reasons.get(source[m], 'not part of this run')}."
+        for m in metrics
+        if not any(source[m] in values for values in ours.values())
+    ]
     if any(source.get("lpips") in values for values in ours.values()):
         notes.append(f"Our LPIPS is {heading(backbone)}: another backbone gives up to four times the value.")
     title = published.title if published else asked.title
     return BenchmarkTable(title, pd.DataFrame(rows, columns=["method", "origin", *metrics]), tuple(notes))
+
+
+def _origin(method: str, ours: Mapping[str, Any]) -> str:
+    """Of a run's rows the one under the project's name is ours; a table made by hand holds ours alone."""
+    return "baseline" if OURS in ours and method != OURS else "ours"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def measure_generation(
     clips = Clips(cache, select_clips(cache, asked.split, length, windows=asked.windows), length)
     protocol = realised(asked, cache, clips, predicted_frames=length)
     measures = measures_of(asked.metrics, length, model.device)
-    how = {"seed": asked.seed, "sampling": sampling}
+    how: dict[str, Any] = {"seed": asked.seed, "sampling": sampling}
     first = np.concatenate(list(model.generate(shown, **how)))[:, :length]
     found: dict[str, FrechetFigure] = {}
     unmet: list[NotComputed] = []

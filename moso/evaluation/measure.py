@@ -173,9 +173,9 @@ def _frechet(
 def reference_features(
     measures: Measures, metric: str, asked: ProtocolFile, cache: FrameCache, batch: int
 ) -> np.ndarray:
-    """Features of every window of the split, (M, D): the reference "all_test_clips"."""
+    """Features of every window of the split by the protocol's rule, (M, D): the reference "all_test_clips"."""
     length = asked.predicted_frames
-    clips = Clips(cache, select_clips(cache, asked.split, length), length)
+    clips = Clips(cache, select_clips(cache, asked.split, length, windows=asked.windows), length)
     features, rows = video_features(measures.networks[metric]), []
     with Progress(f"reference of {metric}", len(clips), "clips") as progress:
         for first in range(0, len(clips), batch):

@@ -131,4 +131,3 @@ class NotComputed:
     metric: str
     reason: str
     command: str
-

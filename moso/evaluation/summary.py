@@ -55,10 +55,10 @@ def summarise(
         model_digest: of the model.
         sampling: settings that the videos were drawn with.
     """
-    figures: dict[str, dict[str, Any]] = {
-        method: {metric: float(comparison.values[metric][method].mean()) for metric in comparison.metrics}
-        for method in (comparison.methods if comparison else ())
-    }
+    figures: dict[str, dict[str, Any]] = {}
+    if comparison is not None:
+        for method in comparison.methods:
+            figures[method] = {m: float(comparison.values[m][method].mean()) for m in comparison.metrics}
     for metric, figure in frechet.items():
         of_main = figures.setdefault(main, {})
         of_main[metric] = figure.value
