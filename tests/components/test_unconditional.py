@@ -1,5 +1,6 @@
 """A model of nothing given (K = 0), from raw episodes to generated videos: the steps that a user runs for it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from components.ingest.step import run as ingest
 from components.preprocess.step import run as preprocess
 from components.train_transformer.step import run as train_transformer
 from components.train_vqvae.step import run as train_vqvae
-from moso.step import Context
+from moso.errors import StopRequested
+from moso.evaluation import generation
+from moso.evaluation.generation import measure_generation
+from moso.evaluation.measures import Measures
+from moso.frames.cache import FrameCache
+from moso.step import Context, StopSignal
 from moso.tasks import Model
 
 SPECS = Path(__file__).parents[2] / "data" / "specs"
@@ -70,3 +76,40 @@ def test_evaluate_shows_what_it_draws_and_says_that_no_distance_could_be_compute
     assert "generation" not in metrics  # no figure without its network
     assert pd.read_parquet(report / "per_clip.parquet").empty
     assert (report / "index.html").read_text().count('class="film"') == configs["evaluate"].shown_clips
+
+
+class MeanColour:
+    """Stand-in of a network, that is no metric: the mean colour of a video."""
+
+    name, sha256, dimension, minimum_frames, by_frame = "colour", "0" * 64, 3, 1, False
+
+    def __call__(self, videos):
+        return videos.float().mean(dim=(1, 2, 3))
+
+
+def test_a_drawing_that_was_stopped_goes_on_and_ends_in_the_same_distance(project, tmp_path, monkeypatch):
+    paths, configs = project
+    model = Model.from_parts(paths["vqvae"], paths["transformer"], "cpu")
+    model.batch = 2
+    cache = FrameCache.open(paths["frames"])
+    sizes = {"clip_frames": model.clip_frames, "height": model.height, "width": model.width}
+    asked = dataclasses.replace(configs["evaluate"].asked(given_frames=0, **sizes), videos=7)
+    monkeypatch.setattr(generation, "measures_of", lambda *_: Measures({}, {"fvd": MeanColour()}, ()))
+    stop, drawn = StopSignal(), []
+    blocks = type(model).generate
+
+    def counted(self, count, **how):
+        drawn.append(count)
+        if len(drawn) == 3:
+            stop.set()
+        return blocks(self, count, **how)
+
+    monkeypatch.setattr(type(model), "generate", counted)
+    with pytest.raises(StopRequested, match="4 of 7 videos are kept"):
+        measure_generation(model, cache, asked, work=tmp_path / "broken", shown=1, stop=stop)
+    assert drawn == [1, 2, 2]  # the one that is shown, two blocks
+    resumed = measure_generation(model, cache, asked, work=tmp_path / "broken", shown=1)
+    assert drawn[3:] == [1, 2, 1]
+    whole = measure_generation(model, cache, asked, work=tmp_path / "whole", shown=1)
+    assert resumed.frechet["fvd"].value == whole.frechet["fvd"].value > 0
+    assert (whole.frechet["fvd"].drawn, whole.protocol.videos_drawn) == (7, 7)

@@ -52,6 +52,14 @@ def test_metrics_hold_prediction_baseline_and_ceiling(finished: Clone) -> None:
     assert "https://" not in page.replace("https://www.w3.org", "")
 
 
+def test_the_run_ends_in_the_benchmark_s_table_with_the_figures_of_metrics_json(finished: Clone) -> None:
+    reports = finished.folder / "reports"
+    ours = json.loads((reports / "metrics.json").read_text())["prediction"]
+    table = (reports / "table.md").read_text()
+    assert table.startswith("### sim_push 32, a run of a minute\n")
+    assert f"| MOSO Pipeline | ours | {ours['psnr']:.1f} | {100 * ours['ssim']:.1f} |" in table
+
+
 def test_git_sees_nothing_but_dvc_lock(finished: Clone) -> None:
     """Outputs, records and work folders are all ignored: a run leaves no litter to commit by mistake."""
     assert finished.run("git", "status", "--porcelain").stdout.split() == ["??", "dvc.lock"]
