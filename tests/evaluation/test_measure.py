@@ -1,4 +1,4 @@
-"""A whole evaluation's Fréchet distances and protocol: held against scipy, with a stand-in network that is no metric."""
+"""A whole evaluation: protocol and Fréchet distances held against scipy, with a stand-in network that is no metric."""
 
 import dataclasses
 
