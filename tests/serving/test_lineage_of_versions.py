@@ -32,7 +32,7 @@ def made(folder: Path, step: str, **inputs: str) -> str:
     return record["digest"]
 
 
-def build(root: Path) -> None:
+def build(root: Path, seed: int = 1) -> None:
     """A project up to train_transformer, each folder naming its inputs."""
     data, models = root / "data" / "toy", root / "models" / "toy"
     names = [f"seed_{i:06d}" for i in range(sum(EPISODES.values()))]
@@ -48,7 +48,7 @@ def build(root: Path) -> None:
         manifest.to_parquet(data / folder / "manifest.parquet", index=False)
     frames = made(data / "frames", "preprocess", episodes=made(data / "episodes", "ingest"))
 
-    write_model(models, 1)
+    write_model(models, seed)
     for name in ("vqvae", "transformer"):
         (models / name / "history.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
     vqvae = made(models / "vqvae", "train_vqvae", frames=frames)
@@ -171,6 +171,27 @@ def test_an_evaluation_under_another_protocol_is_the_one_that_its_version_leads_
     file_version(root, uri, seed=5)
     status, states = lineage(root, "models:/moso-toy/1")
     assert (status, states["report"]) == (0, "verified")
+
+
+def test_two_models_measured_by_best_of_several_samples_are_compared_over_the_same_clips(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+    figures = []
+    for seed in (1, 2):
+        root = tmp_path / str(seed)
+        build(root, seed)
+        file_version(root, uri, samples_per_video=2, best_of="each_metric_over_video_mean")
+        figures.append(json.loads((root / "reports" / "metrics.json").read_text()))
+    record = json.loads((root / "reports" / "promotion.json").read_text())
+    assert record["decision"]["outcome"] in ("promoted", "kept"), record["decision"]["reasons"]
+    assert set(record["comparison"]) == {"prediction.psnr", "prediction.ssim"}
+    for name, interval in record["comparison"].items():
+        metric = name.rpartition(".")[2]
+        first, second = (content["prediction"][metric] for content in figures)
+        assert interval["mean"] == pytest.approx(second - first)
+        assert (interval["clips"], interval["episodes"]) == (6, 3)
+        assert interval["low"] <= interval["mean"] <= interval["high"]
+    samples = pd.read_parquet(root / "reports" / "per_clip.parquet").query("method == 'prediction'")["sample"]
+    assert set(samples) == {0, 1}
 
 
 def test_a_version_that_is_not_there_is_one_line(project):
