@@ -139,11 +139,13 @@ def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -
         verdict = "better by the margin" if better else _falls_short(gain)
     else:
         better, verdict = _confident(gain, min(sign * interval.low, sign * interval.high), interval.episodes, policy)
-    told = f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
+    compared = (
+        f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
+    )
     outcome: Outcome = "promoted" if better else "kept"
     if interval is None:
         why = paired.absent or paired.without.get(policy.metric, f"{policy.metric} has no value for each clip")
-        reasons = (verdict, told, f"no interval could be had, the gain alone decided: {why}")
+        reasons = (verdict, compared, f"no interval could be had, the gain alone decided: {why}")
         return Decision(better, outcome, reasons, policy, value, held, gain)
     low, high = sorted((sign * interval.low, sign * interval.high))
     least = interval.detectable(POWER)
@@ -153,8 +155,9 @@ def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -
         f"shows at {100 * POWER:g} % power is {least:.6g}"
     )
     small = f"the test set is too small to show the margin: {policy.margin:.6g} lies below {least:.6g}"
-    told_all = (verdict, told, over, *([small] if not better and least > policy.margin > 0 else []))
-    return Decision(better, outcome, told_all, policy, value, held, gain, low, high, least)
+    too_small = not better and least > policy.margin > 0
+    everything = (verdict, compared, over, *((small,) if too_small else ()))
+    return Decision(better, outcome, everything, policy, value, held, gain, low, high, least)
 
 
 def _confident(gain: float, low: float, episodes: int, policy: PromotionPolicy) -> tuple[bool, str]:
