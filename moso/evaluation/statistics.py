@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 POWER = 0.8
+DRAWN = 1 << 22
+"""Numbers drawn at once, at most: 32 MiB, whatever the number of episodes."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,11 @@ def _resampled_means(
     sums = np.stack([np.bincount(episode_of_clip, weights=column, minlength=len(names)) for column in values.T], axis=1)
     counts = np.bincount(episode_of_clip, minlength=len(names))
     random = np.random.default_rng(seed)
-    # How often each episode is drawn in each resample: (resamples, episodes).
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    means: NDArray[np.float64] = (drawn @ sums) / (drawn @ counts)[:, None]
+    means = np.empty((resamples, values.shape[1]))
+    rows = max(1, DRAWN // len(names))
+    for first in range(0, resamples, rows):
+        part = slice(first, min(first + rows, resamples))
+        # How often each episode is drawn in each resample: (resamples, episodes).
+        drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part.stop - first)
+        means[part] = (drawn @ sums) / (drawn @ counts)[:, None]
     return means

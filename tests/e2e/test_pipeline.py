@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,19 +76,19 @@ def test_a_second_run_does_nothing_and_make_says_so(finished: Clone) -> None:
     assert (finished.folder / "dvc.lock").read_bytes() == before
 
 
-def without_lists(values: dict[str, Any]) -> dict[str, Any]:
+def as_dvc_shows(values: dict[str, Any]) -> dict[str, Any]:
     """What DVC shows of a metrics file."""
     return {
-        name: without_lists(value) if isinstance(value, dict) else value
+        name: as_dvc_shows(value) if isinstance(value, dict) else value
         for name, value in values.items()
-        if not isinstance(value, list)
+        if value is not None and value != {} and not isinstance(value, list)
     }
 
 
 def test_dvc_shows_the_report_s_figures(finished: Clone) -> None:
     metrics = finished.read("reports/metrics.json")
     shown = json.loads(finished.run("dvc", "metrics", "show", "--json").stdout)
-    assert shown[""]["data"]["reports/metrics.json"]["data"] == without_lists(metrics)
+    assert shown[""]["data"]["reports/metrics.json"]["data"] == as_dvc_shows(metrics)
     plots = json.loads(finished.run("dvc", "plots", "show", "--json").stdout)
     assert not plots.get("errors")
     points = plots["data"]["prediction-psnr"][0]["content"]["data"]["values"]
@@ -254,6 +255,8 @@ def test_another_data_set_s_outputs_never_delete_this_one_s(finished: Clone) -> 
     spec.write_text((spec.parent / "sim_push.yaml").read_text().replace("name: sim_push", "name: other"))
     presets = finished.folder / "moso" / "presets"
     shutil.copytree(presets / "sim_push", presets / "other")
+    for preset in (presets / "other").glob("*.yaml"):  # a protocol is of one data set: without a name one is made
+        preset.write_text(re.sub(r"protocol: \{name: .*?\}", "protocol: null", preset.read_text()))
     finished.set("dataset", "other")
     assert finished.repro("preprocess") == ["ingest", "preprocess"]
     other = finished.digest("data/other/frames")

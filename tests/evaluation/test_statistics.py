@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from moso.evaluation import statistics
 from moso.evaluation.statistics import bootstrap_band, paired_bootstrap
 
 
@@ -10,6 +11,13 @@ def test_interval_of_two_episodes_is_the_range_worked_out_by_hand():
     found = paired_bootstrap(np.array([1.0, 5, 5, 5]), np.zeros(4), ["a", "b", "b", "b"], seed=0)
     assert (found.mean, found.low, found.high) == (4.0, 1.0, 5.0)
     assert (found.clips, found.episodes) == (4, 2)
+
+
+def test_resamples_drawn_in_parts_are_those_drawn_at_once(monkeypatch):
+    values, names = np.random.default_rng(1).normal(size=30), [f"e{i // 3}" for i in range(30)]
+    at_once = paired_bootstrap(values, np.zeros(30), names, resamples=1000)
+    monkeypatch.setattr(statistics, "DRAWN", 70)  # seven resamples of ten episodes
+    assert paired_bootstrap(values, np.zeros(30), names, resamples=1000) == at_once
 
 
 def test_narrower_level_cuts_to_the_middle_resamples():

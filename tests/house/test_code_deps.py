@@ -20,7 +20,7 @@ def imports() -> grimp.ImportGraph:
 
 
 def is_code(path: str) -> bool:
-    return path.endswith(".py") or (ROOT / path).is_dir()
+    return path.endswith(".py") or any((ROOT / path).rglob("*.py"))
 
 
 def expanded(paths: list[str]) -> set[str]:
