@@ -43,6 +43,7 @@ class Protocol:
         task: "prediction", "interpolation", "reconstruction" or "unconditional".
         best_of: which of several samples of a video counts: "none" (their mean), "each_metric_over_video_mean".
         carry: frames that a rollout's next window is given; None without one.
+        fade: whether a rollout's joints are spread over two frames; False without a rollout.
         fvd: how videos enter the FVD: batch, reference.
         videos_drawn: of an unconditional protocol; None elsewhere.
         resize: how frames were brought to their size, in words; their pixels are in `clips_digest`.
@@ -68,6 +69,7 @@ class Protocol:
     task: str = "prediction"
     best_of: str = "none"
     carry: int | None = None
+    fade: bool = False
     fvd: Mapping[str, Any] = field(default_factory=dict)
     videos_drawn: int | None = None
     resize: str = ""

@@ -98,6 +98,8 @@ class ProtocolFile:
         fvd: how the videos enter the FVD.
         seed: that the sampling seeds derive from.
         carry: frames that a rollout's next window is given; None is K, or no rollout.
+        fade: whether a rollout spreads over two frames what a joint jumps by (moso.tasks.rollout); the paper does not.
+        fade: whether a rollout spreads over two frames what a joint jumps by (moso.tasks.rollout); the paper does not.
         name: of the file, as <dataset>/<name>; "" of a protocol that no file holds.
     """
 
@@ -121,6 +123,7 @@ class ProtocolFile:
     fvd: FvdRule = field(default_factory=FvdRule)
     seed: int = 0
     carry: int | None = None
+    fade: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -144,6 +147,14 @@ class ProtocolFile:
             raise ConfigError("carry", self.carry, f"must lie in 1 to {self.clip_frames - 1}")
         if self.best_of != "none" and self.samples_per_video < 2:
             raise ConfigError("best_of", self.best_of, "needs several samples a video", "raise samples_per_video")
+        if self.samples_per_video > 1 and self.task in ("reconstruction", "unconditional"):
+            rule = f"must be 1: {self.task} draws one video"
+            raise ConfigError("samples_per_video", self.samples_per_video, rule)
+        if self.given_frames_count and self.task != "prediction":
+            raise ConfigError("given_frames_count", True, "is for predictions alone")
+        if self.fvd.reference == "all_test_clips" and self.task != "unconditional":
+            rule = "is for unconditional videos alone: others have their own continuations"
+            raise ConfigError("fvd.reference", self.fvd.reference, rule, "same_clips would fit")
         if not self.metrics or len(set(self.metrics)) != len(self.metrics):
             raise ConfigError("metrics", self.metrics, "must name at least one metric, each once")
         if self.task == "unconditional" and set(self.metrics) - {"fid", "fvd"}:

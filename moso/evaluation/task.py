@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -26,6 +27,9 @@ from moso.transformer.config import SamplingConfig
 
 Method = Callable[[UInt8[np.ndarray, "N F H W 3"]], UInt8[np.ndarray, "N P H W 3"]]
 """Whole clips -> what a method says their scored frames are."""
+
+
+MeanImage = Callable[[], Float[np.ndarray, "H W 3"]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def task_of(
     model: Model,
     asked: ProtocolFile,
     sampling: SamplingConfig | None,
-    mean_image: Float[np.ndarray, "H W 3"],
+    mean_image: MeanImage,
 ) -> Task:
     """The task that a protocol asks of a model.
 
@@ -63,7 +67,7 @@ def task_of(
         model: draws.
         asked: the protocol, of the model's sizes (moso.evaluation.asked.require_sizes).
         sampling: settings in place of the model's own.
-        mean_image: of the training frames, [0, 255]; for the hedge.
+        mean_image: gives that of the training frames, [0, 255]; asked for the hedge alone.
 
     Raises:
         ConfigError: an unconditional protocol, which has no clips to be held against (moso.evaluation.generation).
@@ -74,23 +78,37 @@ def task_of(
     return makers[asked.task](model, asked, sampling, mean_image)
 
 
-def _prediction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, mean_image: np.ndarray) -> Task:
+def _prediction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, mean_image: MeanImage) -> Task:
     known, length = model.given_frames, asked.predicted_frames
-    scored = range(known, known + length)
+    scored = range(0 if asked.given_frames_count else known, known + length)
+
+    def with_given(whole: np.ndarray, videos: np.ndarray) -> np.ndarray:
+        """(N, …, P, H, W, 3) with the given frames before them where they count."""
+        if not asked.given_frames_count:
+            return videos
+        given = whole[:, :known].reshape(len(whole), *[1] * (videos.ndim - 5), known, *whole.shape[2:])
+        return np.concatenate([np.broadcast_to(given, (*videos.shape[:-4], *given.shape[-4:])), videos], axis=-4)
 
     def draw(whole: np.ndarray, seeds: Sequence[int], samples: int) -> Iterator[tuple[slice, np.ndarray]]:
-        return model.trials(whole[:, :known], samples, length, seed=seeds, sampling=sampling)
+        how: dict[str, Any] = {"fade": asked.fade, "seed": seeds, "sampling": sampling}
+        for part, videos in model.trials(whole[:, :known], samples, length, **how):
+            yield part, with_given(whole, videos)
 
-    baselines: dict[str, Method] = {"repeat_last": lambda whole: repeat_last(whole[:, :known], length)}
+    rules: dict[str, Callable[[np.ndarray], np.ndarray]] = {"repeat_last": lambda given: repeat_last(given, length)}
     if known > 1:  # of one frame the mean is the frame, and there is no line through it
-        baselines["mean_given"] = lambda whole: mean_given(whole[:, :known], length)
-        baselines["linear"] = lambda whole: linear(whole[:, :known], length)
-    baselines["hedge"] = lambda whole: hedge(whole[:, :known], length, mean_image)
+        rules["mean_given"] = lambda given: mean_given(given, length)
+        rules["linear"] = lambda given: linear(given, length)
+    mean = mean_image()
+    rules["hedge"] = lambda given: hedge(given, length, mean)
+    baselines: dict[str, Method] = {
+        name: lambda whole, rule=rule: with_given(whole, rule(whole[:, :known]))  # type: ignore[misc]
+        for name, rule in rules.items()
+    }
     frames = max(known + length, model.clip_frames)
     return Task("prediction", frames, range(known), scored, draw, baselines, _bounds(model, scored))
 
 
-def _interpolation(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: np.ndarray) -> Task:
+def _interpolation(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: MeanImage) -> Task:
     given = range(0, model.clip_frames, 2)
     if (len(given), model.clip_frames - len(given)) != (asked.given_frames, asked.predicted_frames):
         raise ConfigError(
@@ -114,7 +132,7 @@ def _interpolation(model: Model, asked: ProtocolFile, sampling: SamplingConfig |
     return Task("interpolation", model.clip_frames, given, scored, draw, baselines, _bounds(model, scored))
 
 
-def _reconstruction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: np.ndarray) -> Task:
+def _reconstruction(model: Model, asked: ProtocolFile, sampling: SamplingConfig | None, _: MeanImage) -> Task:
     scored = range(asked.predicted_frames)
 
     def draw(whole: np.ndarray, seeds: Sequence[int], samples: int) -> Iterator[tuple[slice, np.ndarray]]:

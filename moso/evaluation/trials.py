@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from moso.errors import ConfigError, StopRequested
+from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.measures import FrameScore
 from moso.evaluation.seeds import sampling_seed
 from moso.frames.clips import Clips
@@ -85,8 +85,8 @@ def run_trials(
 ) -> Trials:
     """Draw `samples` videos of every clip and score them.
 
-    Sample j of a clip is what the seed (seed, clip) + j gives, whatever the batch and however often the run was
-    interrupted. Memory holds `batch` videos at a time.
+    Sample j of a clip is what the seed (seed, clip) + j gives, however often the run was interrupted (in batches of
+    another size a token may flip where two are as good, by the rounding of sums in another order). Memory holds `batch` videos at a time.
 
     Args:
         draw: see Draw; it gets at most `batch` clips.
@@ -106,6 +106,7 @@ def run_trials(
     Raises:
         ConfigError: fewer than one sample, or no frame to score.
         InputError: clips that do not fit the model.
+        DataError: a figure is missing (a drawing that gave too few samples) or no number.
         StopRequested: `stop` was raised; whole blocks are kept.
     """
     count, length, wanted = len(clips), len(scored), list(scored)
@@ -122,6 +123,7 @@ def run_trials(
         "scores": sorted(scores),
         "features": sorted(features),
         "videos": keep_videos,
+        "batch": batch,  # a token may flip where sums run in another order: two batches are two runs
     }
     work.mkdir(parents=True, exist_ok=True)
     with hold(work, "evaluating"):
@@ -148,7 +150,7 @@ def run_trials(
                     if keep_videos and part.start == 0:
                         kept.put("videos", rows, None, videos[:, 0])
                     progress.advance(len(flat))
-                kept.finish(rows.stop)
+                kept.finish(rows)
         return kept.result()
 
 
@@ -178,15 +180,23 @@ class _Kept:
             self._arrays[name] = np.lib.format.open_memmap(
                 self._folder / f"{name}.npy", mode="w+", dtype=values.dtype, shape=(*axes, *values.shape[len(axes) :])
             )
+            if values.dtype.kind == "f":  # a figure that was never written must not read as zero
+                self._arrays[name][:] = np.nan
         place = slice(rows.start, rows.stop)
         self._arrays[name][place if part is None else (place, part)] = values
 
-    def finish(self, clips_done: int) -> None:
-        """The first `clips_done` clips are whole: on disk before it is said."""
-        for array in self._arrays.values():
+    def finish(self, rows: range) -> None:
+        """All clips up to the last of `rows` are whole: on disk before it is said.
+
+        Raises:
+            DataError: a figure of `rows` is missing or no number.
+        """
+        for name, array in self._arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array[rows.start : rows.stop]).all():
+                raise DataError(f"{name}: a figure of clips {rows.start} to {rows.stop - 1} is missing or no number")
             array.flush()
-        self.clips_done = clips_done
-        write_json(self._folder / PLAN, {"plan": self._plan, "clips_done": clips_done})
+        self.clips_done = rows.stop
+        write_json(self._folder / PLAN, {"plan": self._plan, "clips_done": rows.stop})
 
     def result(self) -> Trials:
         def of(kind: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def measured(model, cache, chosen, work, *, batch=8, stop=None, **changes):
     """The comparison of some clips, and its trials."""
     model.batch = batch
     protocol = asked(**changes)
-    task = task_of(model, protocol, None, mean_image(cache, "train"))
+    task = task_of(model, protocol, None, lambda: mean_image(cache, "train"))
     clips = Clips(cache, chosen, task.clip_frames)
     scores = measures_of(protocol.metrics, len(task.scored), "cpu").scores
     trials = run_trials(
@@ -171,6 +171,16 @@ def test_beyond_a_clip_the_ceiling_is_that_of_the_window_which_draws_the_frame(m
     assert comparison.values["psnr"]["reconstruction"].shape == (len(chosen), 7)
     seeds = [sampling_seed(0, clip) for clip in chosen]
     np.testing.assert_array_equal(trials.videos, model.rollout(whole[:, :K], 7, seed=seeds))
+
+
+def test_given_frames_that_count_are_perfect_and_scored_with_the_rest(comparison, model, cache, chosen, tmp_path):
+    counted, trials = measured(model, cache, chosen, tmp_path, given_frames_count=True)
+    assert counted.frames == [1, 2, 3, 4]
+    for method in ("prediction", "repeat_last", "linear", "hedge"):
+        assert (counted.values["psnr"][method][:, :K] == 100).all()
+        np.testing.assert_array_equal(counted.values["psnr"][method][:, K:], comparison.values["psnr"][method])
+    assert (counted.values["psnr"]["reconstruction"][:, :K] < 100).all()
+    assert trials.videos.shape[1] == T
 
 
 def test_interpolation_is_scored_on_the_frames_that_were_not_given(model, cache, chosen, clips, tmp_path):

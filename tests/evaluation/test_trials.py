@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moso.errors import ConfigError, StopRequested
+from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.metrics import psnr, unit_range
 from moso.evaluation.seeds import sampling_seed
 from moso.evaluation.trials import Trials, run_trials
@@ -123,6 +123,17 @@ def test_stop_between_two_blocks_keeps_the_first(model, clips, tmp_path):
 
     with pytest.raises(StopRequested, match=r"1 of 3 clips are kept"):
         trials(model, clips, tmp_path, score=then_stop, stop=stop)
+
+
+def test_a_drawing_of_too_few_samples_is_refused_and_never_counts_as_zero(model, clips, tmp_path):
+    def one_alone(whole, seeds, count):
+        return model.trials(whole[:, :K], 1, 5, seed=seeds)
+
+    with pytest.raises(DataError, match="values-psnr: a figure of clips 0 to 0 is missing"):
+        run_trials(
+            one_alone, clips, range(K, 7), samples=2, seed=4, scores={"psnr": psnr_of}, features={},
+            work=tmp_path, identity={}, batch=1,
+        )  # fmt: skip
 
 
 def test_no_sample_and_nothing_to_predict_are_refused(model, clips, tmp_path):
