@@ -12,6 +12,8 @@ import click
 from moso.cli.options import examples
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OF_A_SET = ("fvd", "fid")
+NO_VALUE_A_CLIP = "is of all videos at once and has no value a clip: it is not part of the test"
 
 
 @click.group(
@@ -78,11 +80,15 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], method: str | None, seed
 
     Reports of different protocols are refused, with the fields in which they differ. Beside the interval stands the
     smallest true difference that so many clips would show in four of five test sets (80% power): a smaller one may be
-    there unseen.
+    there unseen. FVD and FID are of all videos at once: they have no value a clip and are not part of the test.
     """
+    from moso.errors import ConfigError
     from moso.evaluation.metrics import heading, higher_is_better
     from moso.evaluation.per_clip import compare_reports
 
+    for metric in metrics:
+        if metric in OF_A_SET:
+            raise ConfigError("metric", metric, NO_VALUE_A_CLIP, "see each report's with `moso metrics show`")
     for metric, interval in compare_reports(a, b, metrics or None, method, seed).items():
         better = "higher" if higher_is_better(metric) else "lower"
         click.echo(
@@ -90,6 +96,26 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], method: str | None, seed
             f"[{interval.low:+.4f}, {interval.high:+.4f}], {interval.clips} clips of {interval.episodes} episodes; "
             f"detectable at 80% power: {interval.detectable():.4f}"
         )
+    if not metrics:
+        for line in _of_sets(a, b):
+            click.echo(line)
+
+
+def _of_sets(a: Path, b: Path) -> list[str]:
+    """What two reports say in figures that no test over clips can take in: each as it is, without an interval."""
+    from moso.evaluation.metrics import heading
+    from moso.evaluation.per_clip import read_figures
+
+    left, right = (read_figures(report).get("frechet", {}) for report in (a, b))
+    lines = []
+    for metric in OF_A_SET:
+        if metric in left and metric in right:
+            x, y = left[metric]["value"], right[metric]["value"]
+            lines.append(
+                f"{heading(metric)} (lower is better): A {x:.2f}, B {y:.2f}, A - B = {x - y:+.2f}, no interval"
+            )
+    names = " and ".join(heading(metric) for metric in OF_A_SET)
+    return [*lines, f"{names} are of all videos at once and have no value a clip: they are not part of this test"]
 
 
 def _frechet(found: Mapping[str, Any]) -> str:

@@ -24,10 +24,13 @@ def command() -> None:
     help="The page to write.",
 )
 def index(folders: tuple[Path, ...], output: Path) -> None:
-    """Write one page over the reports at or below FOLDERS: a row a run, and any two side by side."""
+    """Write one page over the reports at or below FOLDERS: a row a run, and any two side by side.
+
+    A folder without a report is named and left out; where none has one, nothing is written.
+    """
     from moso.evaluation.index_page import read_runs, render_index
 
-    runs = read_runs(folders)
+    runs = read_runs(folders, lambda line: click.echo(line, err=True))
     if any((run.folder / "index.html") == output.resolve() for run in runs):
         raise click.UsageError(f"{output} is a report's own page; write the index elsewhere")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,19 +125,30 @@ def _require_finite(run: Run) -> None:
                     raise DataError(f"{run.folder / 'per_frame.csv'}: {where} is {value}, no finite number")
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path], skipped: Callable[[str], None] | None = None) -> list[Run]:
     """The reports at or below the folders, each once, with names that tell them apart.
 
+    Args:
+        folders: to look into.
+        skipped: is told, in a line each, of folders without a report at or below them.
+
     Raises:
-        DataError: a folder without a report at or below it.
+        DataError: no folder has a report, or a report is not whole.
     """
     found: list[Path] = []
+    empty: list[Path] = []
     for folder in folders:
         here = [folder] if _is_report(folder) else sorted(p.parent for p in folder.rglob("metrics.json"))
         here = [path for path in here if _is_report(path)]
         if not here:
-            raise DataError(f"{folder}: no report there or below (a folder with metrics.json and provenance.json)")
+            empty.append(folder)
         found += [path.resolve() for path in here]
+    if not found:
+        names = ", ".join(str(folder) for folder in empty)
+        raise DataError(f"{names}: no report there or below (a folder with metrics.json and provenance.json)")
+    if skipped:
+        for folder in empty:
+            skipped(f"{folder}: no report there or below; left out")
     found = list(dict.fromkeys(found))
     return [read_run(path, name) for path, name in zip(found, _names(found), strict=True)]
 

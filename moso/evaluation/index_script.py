@@ -57,11 +57,11 @@ function figures(a, b) {
   for (const method of union({[a.main]: 0}, a.figures, b.figures))
     for (const metric of union(a.figures[method], b.figures[method])) {
       const [x, y] = [a.figures[method]?.[metric], b.figures[method]?.[metric]];
-      const apart = x === undefined || y === undefined ? undefined : y - x;
+      const apart = x === undefined || y === undefined ? undefined : x - y;
       rows.push([`${method.replaceAll("_", " ")}, ${title(metric)}`, number(metric, x), number(metric, y),
         number(metric, apart, true)]);
     }
-  return table(["mean over clips", "A", "B", "B \\u2212 A"], rows);
+  return table(["figure", "A", "B", "A \\u2212 B"], rows);
 }
 function chart(metric, a, b) {
   const [W, H, L, R, T, B] = [560, 300, 58, 22, 14, 42];
@@ -100,7 +100,8 @@ function show() {
   const [a, b] = [runs[choice.a.value], runs[choice.b.value]];
   if (a.digest !== b.digest) { place.replaceChildren(...refusal(a, b)); return; }
   const note = make("p", {class: "note"}, "Differences of means. Whether one is more than chance over the clips: ",
-    make("code", {}, `moso metrics compare ${a.folder} ${b.folder}`));
+    make("code", {}, `moso metrics compare ${a.folder} ${b.folder}`),
+    ". FVD and FID are of all videos at once and have no value a clip: they are not part of that test.");
   const curves = make("div", {class: "charts"}, ...union(a.curves, b.curves).map((metric) => chart(metric, a, b)));
   const missing = [...new Set([...a.missing, ...b.missing])];
   place.replaceChildren(figures(a, b), note, curves);

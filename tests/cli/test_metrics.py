@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from moso.cli.metrics import command
-from moso.errors import DataError, MismatchError
+from moso.errors import ConfigError, DataError, MismatchError
 
 NOT_COMPUTED = {"metric": "fvd", "reason": "file i3d_torchscript.pt missing", "command": "moso weights fetch i3d"}
 
@@ -69,7 +69,23 @@ def test_compare_prints_the_direction_the_interval_and_what_the_clips_can_show(t
     assert "PSNR (higher is better): A - B = +2.0000" in done.output
     assert "3 clips of 3 episodes; detectable at 80% power: " in done.output
     # differences 1, 1, 4: a resampled mean's deviation is sqrt(2 / 3), times 1.95996 + 0.84162
-    assert float(done.output.split("power: ")[1]) == pytest.approx((2 / 3) ** 0.5 * 2.80158, rel=0.03)
+    first, *_, last = done.output.splitlines()
+    assert float(first.split("power: ")[1]) == pytest.approx((2 / 3) ** 0.5 * 2.80158, rel=0.03)
+    assert last == "FVD and FID are of all videos at once and have no value a clip: they are not part of this test"
+
+
+def test_frechet_distances_stand_beside_the_test_with_the_same_sign_and_without_an_interval(tmp_path):
+    folders = [_report(tmp_path / name, [20.0, 21.0]) for name in "ab"]
+    for folder, value in zip(folders, (61.5, 71.0), strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["frechet"] = {"fvd": {"value": value}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    output = _moso("compare", *folders).output
+    assert "FVD (lower is better): A 61.50, B 71.00, A - B = -9.50, no interval" in output
+    assert "FID (" not in output
+    asked = _moso("compare", *folders, "--metric", "fvd")
+    assert isinstance(asked.exception, ConfigError)
+    assert "no value a clip" in str(asked.exception)
 
 
 def test_reports_of_two_protocols_are_refused_and_the_field_is_named(tmp_path):

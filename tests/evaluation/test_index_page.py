@@ -1,9 +1,12 @@
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from moso.cli.report import command
 from moso.errors import DataError, FormatError
 from moso.evaluation.index_page import read_runs, render_index
 from moso.provenance import digest_json, write_provenance
@@ -93,6 +96,23 @@ def test_the_figures_of_a_run_are_those_of_its_task(tmp_path):
     page = render_index([run], tmp_path)
     assert ">FVD, extrapolated<" in page
     assert ">412.3<" in page
+
+
+def test_a_folder_without_a_report_is_named_and_left_out_where_another_has_one(tmp_path):
+    report(tmp_path / "reports")
+    (tmp_path / "ablations").mkdir()
+    page = tmp_path / "runs.html"
+    arguments = ["index", str(tmp_path / "reports"), str(tmp_path / "ablations"), "--output", str(page)]
+    done = CliRunner().invoke(command, arguments)
+    assert (done.exit_code, done.stdout) == (0, f"{page}: 1 run\n")
+    assert done.stderr == f"{tmp_path / 'ablations'}: no report there or below; left out\n"
+    shutil.rmtree(tmp_path / "reports")
+    page.unlink()
+    (tmp_path / "reports").mkdir()
+    alone = CliRunner().invoke(command, arguments)
+    assert isinstance(alone.exception, DataError)
+    assert "reports, " in str(alone.exception)
+    assert not page.exists()
 
 
 def test_what_is_no_report_is_refused_by_name(tmp_path):

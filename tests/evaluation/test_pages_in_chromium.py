@@ -178,7 +178,9 @@ def test_two_runs_of_one_protocol_are_compared_by_figures_and_curves(opened):
     page = opened("index", WIDE)
     assert page.locator("#runs tbody tr").count() == 3
     row = page.locator("#comparison tr", has_text="prediction, PSNR")
-    assert row.locator("td").nth(2).inner_text() == "+0.50 dB"
+    assert page.locator("#comparison thead th").all_inner_texts() == ["figure", "A", "B", "A \u2212 B"]
+    # The second run is better by half a decibel; the sign is that of `moso metrics compare A B`.
+    assert row.locator("td").nth(2).inner_text() == "\u22120.50 dB"
     assert page.locator("#comparison .chart path.line.c0").count() >= 2
     keep(page, "index")
 
