@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from moso.datasets.episode import SPLITS, Episode, Split
-from moso.datasets.lists import read_list
+from moso.datasets.lists import path_of, read_list
+from moso.datasets.readers import reader
 from moso.datasets.spec import DatasetSpec, SplitSpec
 from moso.errors import DataError
 
@@ -25,7 +26,7 @@ class Splits:
     Attributes:
         spec: the rule.
         listed: recording, as `_listed_name` writes it -> its split, of rule "lists".
-        lists: file -> sha256 of the lists that were read.
+        lists: file -> sha256 of the published lists that were read: by rule "lists", or by the reader (ranges of KTH).
         substitute: a list could not be had, and a seeded hash stands in for it.
     """
 
@@ -41,10 +42,11 @@ class Splits:
         Raises:
             DataError: a list is there but is not what the spec says.
         """
+        named = getattr(reader(spec.format), "lists_used", None)
+        lists = {item.file: item.sha256 for item in (named(spec) if named else ()) if path_of(item)}
         if spec.splits.rule != "lists":
-            return cls(spec.splits)
+            return cls(spec.splits, lists=lists)
         listed: dict[str, Split] = {}
-        lists = {}
         for item in spec.lists:
             if item.split is None:
                 continue
@@ -64,10 +66,12 @@ class Splits:
         shares = {"seed": spec.seed, "validation_share": spec.validation_share, "test_share": spec.test_share}
         ranges = {name: getattr(spec, name) for name in SPLITS if getattr(spec, name) is not None}
         drawn = spec.rule == "hash" or self.substitute or spec.validation_share > 0
+        lists = {"lists": dict(self.lists)} if self.lists or spec.rule == "lists" else {}
         return {
             "rule": spec.rule,
             **{name: list(value) if isinstance(value, tuple) else value for name, value in ranges.items()},
-            **({"lists": dict(self.lists), "substitute": self.substitute} if spec.rule == "lists" else {}),
+            **lists,
+            **({"substitute": self.substitute} if spec.rule == "lists" else {}),
             **(shares if drawn else {}),
         }
 

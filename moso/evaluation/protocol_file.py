@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,8 @@ class ProtocolFile:
         seed: that the sampling seeds derive from.
         carry: frames that a rollout's next window is given; None is K, or no rollout.
         fade: whether a rollout spreads over two frames what a joint jumps by (moso.tasks.rollout); the paper does not.
-        fade: whether a rollout spreads over two frames what a joint jumps by (moso.tasks.rollout); the paper does not.
+        split_lists: file -> sha256 of the published lists that say which recordings, or which ranges of them, are
+            measured, as data/specs/<data_set>.yaml names them; {} where there is none, or its sha256 is not known.
         name: of the file, as <dataset>/<name>; "" of a protocol that no file holds.
     """
 
@@ -124,6 +126,7 @@ class ProtocolFile:
     seed: int = 0
     carry: int | None = None
     fade: bool = False
+    split_lists: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -155,6 +158,9 @@ class ProtocolFile:
         if self.fvd.reference == "all_test_clips" and self.task != "unconditional":
             rule = "is for unconditional videos alone: others have their own continuations"
             raise ConfigError("fvd.reference", self.fvd.reference, rule, "same_clips would fit")
+        for file, sha256 in self.split_lists.items():
+            if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
+                raise ConfigError(f"split_lists.{file}", sha256, "must be a sha256 of 64 hexadecimal digits")
         if not self.metrics or len(set(self.metrics)) != len(self.metrics):
             raise ConfigError("metrics", self.metrics, "must name at least one metric, each once")
         if self.task == "unconditional" and set(self.metrics) - {"fid", "fvd"}:

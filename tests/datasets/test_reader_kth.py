@@ -18,6 +18,7 @@ from moso.datasets.readers import kth
 from moso.datasets.spec import DatasetSpec, ListSpec
 from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
+from moso.evaluation.protocol_file import load_protocol, protocol_names
 
 pytest.importorskip("av")
 fmt = pytest.importorskip("formats.loose_files")
@@ -29,8 +30,14 @@ HEADER = "".join(
 
 
 @pytest.fixture
-def spec() -> DatasetSpec:
+def shipped() -> DatasetSpec:
     return DatasetSpec.load(SPECS / "kth.yaml")
+
+
+@pytest.fixture
+def spec(shipped: DatasetSpec) -> DatasetSpec:
+    """With the ranges of 00sequences.txt, which tests write by hand."""
+    return replace(shipped, options={"ranges": "sequences"})
 
 
 def avi(root: Path, name: str, frames: int = 12, **codec: str) -> np.ndarray:
@@ -189,6 +196,14 @@ def test_a_folder_that_is_no_kth_says_what_is_missing(tmp_path, spec):
         replace(spec, options={"ranges": "best"})
 
 
+def test_the_shipped_spec_takes_the_ranges_that_the_papers_protocols_ask_for(shipped):
+    assert shipped.options["ranges"] == "mcnet"
+    asked = {name: load_protocol(name).split_lists for name in protocol_names() if name.startswith("kth/")}
+    assert {len(lists) for lists in asked.values()} == {1}
+    of_spec = {item.file: item.sha256 for item in kth.lists_used(shipped)}
+    assert all(lists.items() <= of_spec.items() for lists in asked.values())
+
+
 def test_mcnets_ranges_come_from_the_lists_of_the_spec(tmp_path, spec, monkeypatch):
     frames = avi(tmp_path / "raw", "person01_boxing_d1")
     avi(tmp_path / "raw", "person25_boxing_d1")
@@ -201,6 +216,8 @@ def test_mcnets_ranges_come_from_the_lists_of_the_spec(tmp_path, spec, monkeypat
     item = ListSpec("train.txt", "https://example.org/train.txt", 2, hashlib.sha256(text).hexdigest())
     mcnet = replace(mcnet, lists=(item,))
     found = episodes(tmp_path / "raw", mcnet)
+    assert Splits.of(mcnet).label["lists"] == {"train.txt": item.sha256}  # every figure's protocol says it
+    assert "lists" not in Splits.of(spec).label
     assert list(found) == ["person01_boxing_d1/0001-0005", "person01_boxing_d1/0005-0011"]
     np.testing.assert_array_equal(found["person01_boxing_d1/0005-0011"].load(), frames[4:11])
 

@@ -26,6 +26,9 @@ class Reader(Protocol):
     say on ids and splits. These files are then among no Source's files, for a further line of theirs would have all
     recordings read again; where the answer changes, `read` is asked again and no stream is opened: making an Episode
     decodes nothing.
+
+    And `lists_used(spec) -> tuple[ListSpec, ...]`: those of the spec's published lists that say which episodes there
+    are; the splits' label names them, and so does the protocol of every figure.
     """
 
     Options: Any

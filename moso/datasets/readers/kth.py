@@ -1,7 +1,7 @@
 """KTH actions: grey AVIs of 25 persons, and lists of the frames in which the person is in the picture.
 
-<root>/…/person<PP>_<action>_d<D>_uncomp.avi and <root>/…/00sequences.txt, of which a line is
-"person01_boxing_d1  frames  1-95, 96-185, 186-245, 246-360": both ends inside, the first frame is 1.
+<root>/…/person<PP>_<action>_d<D>_uncomp.avi and MCnet's lists of ranges, or <root>/…/00sequences.txt, of which a line
+is "person01_boxing_d1  frames  1-95, 96-185, 186-245, 246-360": both ends inside, the first frame is 1.
 
 An episode is a range, `person01_boxing_d1/0001-0095`; its recording is the file, `person01_boxing_d1`. Grey is repeated
 to three channels. person13_handclapping_d3 was never published. Any other file that 00sequences.txt names while others
@@ -94,6 +94,11 @@ def sources(root: Path, spec: DatasetSpec) -> list[Source]:
         if action in actions:
             found[(folder_of[action] / f"{name}_uncomp.avi").as_posix()] = name
     return [Source(file) for file, _ in _by_name(found)]
+
+
+def lists_used(spec: DatasetSpec) -> tuple[ListSpec, ...]:
+    """The published lists that say which episodes there are."""
+    return spec.lists if options_of(spec, Options).ranges == "mcnet" else ()
 
 
 def decisive(root: Path, spec: DatasetSpec) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def _read_published(lists: tuple[ListSpec, ...], place: str) -> Ranges:
         if lines is None:
             raise DataError(
                 f"{item.file} is not in {place}, which options: {{ranges: mcnet}} needs: `moso data fetch-lists` "
-                "gets it, and MOSO_LISTS names another folder"
+                "gets it, and MOSO_LISTS names another folder; `ranges: sequences` needs none"
             )
         for number, line in enumerate(lines, 1):
             words = line.split()
