@@ -88,7 +88,7 @@ class Extrapolation:
     values: tuple[float, ...]
 
 
-def extrapolated(a: GroupedMoments, b: GroupedMoments) -> Extrapolation:
+def extrapolated(a: GroupedMoments, b: GroupedMoments, ddof: int = 1) -> Extrapolation:
     """The distance that infinitely many videos of each side would have (after Chong and Forsyth 2020).
 
     A distance of finite samples is too large by about c / N. Parts from half of both sets to the whole give points on
@@ -116,7 +116,7 @@ def extrapolated(a: GroupedMoments, b: GroupedMoments) -> Extrapolation:
                 f"at least about {2 * (dimension + groups)} videos are needed"
             )
         counts.append(smallest)
-        values.append(float(np.mean([frechet_distance(one, other) for one, other in parts])))
+        values.append(float(np.mean([frechet_distance(one, other, ddof) for one, other in parts])))
     # over 1 / share of the set: with c1 / N1 + c2 / N2 both terms are straight in it, whatever the two numbers are
     shares = np.array(sizes) / groups
     slope, value = np.polyfit(1 / shares, values, 1)

@@ -31,9 +31,11 @@ NETWORK_OF = {
 }
 """Metric -> its file's name in moso.pretrained."""
 CONVENTIONS = {
-    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, its own resize); N - 1; by video",
-    "fid": "Fréchet distance of Inception-v3's pool3 (2048), TensorFlow 1's bilinear resize to 299; N - 1; by frame",
+    "fvd": "Fréchet distance of I3D's 400 logits (StyleGAN-V's TorchScript, its resize); covariances over N; by video",
+    "fid": "Fréchet distance of Inception-v3's pool3, TensorFlow 1's resize to 299; covariances over N - 1; by frame",
 }
+DDOF = {"fvd": 0, "fid": 1}
+"""A covariance divides by N less this: StyleGAN-V's code for FVD, numpy.cov in FID's."""
 I3D_MINIMUM_FRAMES = 10
 """The last pooling of I3D has nothing left of fewer (shared notes on the metrics: "about 10")."""
 

@@ -2,7 +2,8 @@
 
 Each set is taken as a Gaussian; |mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)) is the squared distance of two Gaussians
 (Heusel et al. 2017, Eq. 6; Unterthiner et al. 2018, Eq. 3). Everything is float64: in float32 the difference of large
-traces keeps few digits. Covariances divide by N - 1, as the published implementations do (numpy.cov).
+traces keeps few digits. Covariances divide by N - 1 as FID's published code does (numpy.cov), or by N as StyleGAN-V's
+for FVD does (`ddof` 1 and 0): at 256 videos that moves an FVD by about 0.4%.
 
 Legend: n features in one call, N features in all, D their dimension, S samples a video.
 """
@@ -76,16 +77,15 @@ class Moments:
         self.mean = self.mean + step * (count / whole)
         self.count = whole
 
-    @property
-    def covariance(self) -> Array:
-        """float64 (D, D).
+    def covariance(self, ddof: int = 1) -> Array:
+        """float64 (D, D), divided by N - `ddof`.
 
         Raises:
             DataError: fewer than two features.
         """
         if self.count < 2:
             raise DataError(f"a covariance needs at least 2 features, there are {self.count}")
-        return self.scatter / (self.count - 1)
+        return self.scatter / (self.count - ddof)
 
     def state(self) -> State:
         """Everything, as arrays; `from_state` goes on from there to the bit."""
@@ -114,8 +114,8 @@ def checked(features: npt.ArrayLike, dimension: int) -> Array:
     return rows
 
 
-def frechet_distance(a: Moments, b: Moments) -> float:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), at least 0.
+def frechet_distance(a: Moments, b: Moments, ddof: int = 1) -> float:
+    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), at least 0; covariances divide by N - `ddof`.
 
     The eigenvalues of S1 S2 are those of the symmetric, positive A' S2 A with S1 = A A', so that the trace of the root
     is a sum of roots of real numbers: no imaginary part to drop, and singular covariances (N <= D) need no jitter.
@@ -125,7 +125,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """
     if a.dimension != b.dimension:
         raise DataError(f"features of {a.dimension} and of {b.dimension} dimensions have no distance")
-    first, second = a.covariance, b.covariance
+    first, second = a.covariance(ddof), b.covariance(ddof)
     values, vectors = np.linalg.eigh(first)
     root = vectors * np.sqrt(values.clip(min=0))
     shared = np.sqrt(np.linalg.eigvalsh(root.T @ second @ root).clip(min=0)).sum()
@@ -146,8 +146,10 @@ class BatchedFrechet:
             upwards.
     """
 
-    def __init__(self, dimension: int, samples: int, batch: int = 256, reference: Moments | None = None) -> None:
-        self.batch, self.reference = batch, reference
+    def __init__(
+        self, dimension: int, samples: int, batch: int = 256, reference: Moments | None = None, ddof: int = 1
+    ) -> None:
+        self.batch, self.reference, self.ddof = batch, reference, ddof
         self.distances, self.pending, self.total = 0, 0, 0.0
         self.truth = np.zeros((batch, dimension), np.float32)
         self.drawn = np.zeros((batch, samples, dimension), np.float32)
@@ -172,7 +174,7 @@ class BatchedFrechet:
         if self.pending == self.batch:
             reference = self.reference or moments_of(self.truth)
             for sample in range(samples):
-                self.total += frechet_distance(moments_of(self.drawn[:, sample]), reference)
+                self.total += frechet_distance(moments_of(self.drawn[:, sample]), reference, self.ddof)
             self.distances += samples
             self.pending = 0
 

@@ -5,26 +5,30 @@ Legend: N videos, T frames, D features, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moso.config import to_dict
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.evaluation.asked import require_sizes
 from moso.evaluation.comparison import select_clips
-from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
-from moso.evaluation.measure import realised, reference_features
+from moso.evaluation.extrapolation import GROUPS, GroupedMoments
+from moso.evaluation.features import DDOF
+from moso.evaluation.frechet_metric import FrechetFigure, add_videos_, distance_of, video_features
+from moso.evaluation.measure import identity_of, realised
 from moso.evaluation.measures import measures_of
 from moso.evaluation.protocol import NotComputed, Protocol
 from moso.evaluation.protocol_file import ProtocolFile
+from moso.evaluation.trials import VideoFeatures
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips
 from moso.lock import hold
 from moso.progress import Progress
+from moso.provenance import write_json
 from moso.step import StopSignal
 from moso.tasks.model import Model
 from moso.transformer.config import SamplingConfig
@@ -90,41 +94,62 @@ def measure_generation(
     found: dict[str, FrechetFigure] = {}
     unmet: list[NotComputed] = []
     if measures.networks:
-        identity = f"{model.digest} {protocol.digest} {to_dict(sampling or model.sampling)} {model.batch}"
-        kept, count = _Blocks(work, identity), asked.videos or len(clips)
         features = {metric: video_features(network) for metric, network in measures.networks.items()}
-        with hold(work, "evaluating"), Progress("generate", count, "videos") as progress:
-            for start in range(0, count, model.batch):
-                number = min(model.batch, count - start)
-                if not all(kept.path(metric, start).exists() for metric in features):
-                    if stop:
-                        raise StopRequested(f"evaluate: stopped; {start} of {count} videos are kept in {work}")
-                    videos = np.concatenate(list(model.generate(number, first=start, **how)))[:, :length]
-                    for metric, of_videos in features.items():
-                        kept.put(metric, start, of_videos(videos))
-                progress.advance(number)
+        identity = {**identity_of(model, protocol, sampling), "batch": model.batch}
+        kept = _draw(model, asked.videos or len(clips), length, features, work, identity, how, stop)
         for metric, network in measures.networks.items():
-            truth = reference_features(measures, metric, asked, cache, model.batch)
-            groups = {"groups": 1} if network.by_frame else {}
+            groups = 1 if network.by_frame else GROUPS
+            ours, true = (GroupedMoments(network.dimension, groups) for _ in range(2))
+            for start, rows in kept.rows(metric):
+                add_videos_(ours, rows, start)
+            with Progress(f"reference of {metric}", len(clips), "clips") as progress:
+                for start in range(0, len(clips), model.batch):
+                    part = range(start, min(start + model.batch, len(clips)))
+                    add_videos_(true, features[metric](clips.batch(list(part)).numpy()), start)
+                    progress.advance(len(part))
             try:
-                drawn = kept.rows(metric)[:, None]
-                found[metric] = frechet_figure(drawn, truth, network.dimension, same_clips=False, **groups)
+                found[metric] = distance_of(ours, true, DDOF[metric])
             except DataError as error:
                 unmet.append(NotComputed(metric, str(error), ""))
     return Generated(protocol, clips, first, found, (*measures.not_computed, *unmet))
 
 
+def _draw(
+    model: Model,
+    count: int,
+    length: int,
+    features: Mapping[str, VideoFeatures],
+    work: Path,
+    identity: Mapping[str, Any],
+    how: Mapping[str, Any],
+    stop: StopSignal | None,
+) -> _Blocks:
+    """The features of `count` videos, block by block in `work`; those there already are not drawn again."""
+    work.mkdir(parents=True, exist_ok=True)
+    with hold(work, "evaluating"), Progress("generate", count, "videos") as progress:
+        kept = _Blocks(work, identity)
+        for start in range(0, count, model.batch):
+            number = min(model.batch, count - start)
+            if not all(kept.path(metric, start).exists() for metric in features):
+                if stop:
+                    raise StopRequested(f"evaluate: stopped; {start} of {count} videos are kept in {work}")
+                videos = np.concatenate(list(model.generate(number, first=start, **how)))[:, :length]
+                for metric, of_videos in features.items():
+                    kept.put(metric, start, of_videos(videos))
+            progress.advance(number)
+    return kept
+
+
 class _Blocks:
     """Features of blocks of videos, a file each, of one run: those of another are removed."""
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        of = folder / "identity.txt"
-        if not of.exists() or of.read_text() != identity:
+        of = folder / "identity.json"
+        if not of.exists() or json.loads(of.read_text()) != json.loads(json.dumps(identity)):
             for file in folder.glob("*.npy"):
                 file.unlink()
-            of.write_text(identity)
+            write_json(of, identity)
 
     def path(self, metric: str, start: int) -> Path:
         return self._folder / f"{metric}-{start:08d}.npy"
@@ -135,6 +160,7 @@ class _Blocks:
             np.save(file, rows, allow_pickle=False)
         partial.replace(self.path(metric, start))
 
-    def rows(self, metric: str) -> np.ndarray:
-        files = sorted(self._folder.glob(f"{metric}-*.npy"))
-        return np.concatenate([np.load(file, allow_pickle=False) for file in files])
+    def rows(self, metric: str) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of the first video, features) of each block, in order."""
+        for file in sorted(self._folder.glob(f"{metric}-*.npy")):
+            yield int(file.stem.rpartition("-")[2]), np.load(file, allow_pickle=False)

@@ -9,9 +9,7 @@ Legend: B batch, T frames, C channels, H W pixels.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -22,19 +20,12 @@ from torch import Tensor
 from moso import pretrained
 from moso.errors import ConfigError, DataError
 from moso.evaluation.metrics import unit_range
-from moso.torchvision_import import import_with_torchvision
-from moso.vqvae.perceptual import FILES, VERSION, Backbone, load_lpips
+from moso.vqvae.perceptual import FILES, HEADS, VERSION, Backbone, load_lpips
 
 NAMES: dict[str, Backbone] = {f"lpips_{backbone}": backbone for backbone in get_args(Backbone)}
 """Metric -> lpips' name of its backbone."""
 MINIMUM_SIDE: dict[Backbone, int] = {"alex": 31, "vgg": 16, "squeeze": 17}
 """Pixels below which a pooling of the backbone has nothing left."""
-HEADS: dict[Backbone, str] = {
-    "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-    "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-    "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
-}
-"""sha256 of the 1x1 heads that package lpips brings: they are as much of the figure as the backbone."""
 FRAMES = 64
 """Frames in one pass of the network: bounds the memory, changes no figure."""
 
@@ -58,7 +49,6 @@ class LpipsMetric:
             raise ConfigError("metrics", name, "no such LPIPS", f"known: {', '.join(NAMES)}")
         self.name, self.backbone, self.device = name, NAMES[name], torch.device(device)
         self.network = load_lpips(self.backbone, device)
-        verified_heads(self.backbone)
 
     @torch.no_grad()
     def __call__(self, frames: Float[Tensor, "B T C H W"], truth: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T"]:
@@ -101,17 +91,3 @@ def networks(name: str) -> Mapping[str, str]:
 def convention(name: str) -> str:
     """The metric `name` in words, for the protocol."""
     return f"distance, lower is better; lpips v{VERSION}, {NAMES[name]}, [-1,1]; mean over frames"
-
-
-def verified_heads(backbone: Backbone) -> str:
-    """sha256 of the heads that the installed package lpips brings.
-
-    Raises:
-        DataError: they are not those of v0.1.
-    """
-    lpips = import_with_torchvision("lpips")
-    path = Path(str(lpips.__file__)).parent / "weights" / f"v{VERSION}" / f"{backbone}.pth"
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != HEADS[backbone]:
-        raise DataError(f"{path}: sha256 is {found}, that of the heads of LPIPS v{VERSION} is {HEADS[backbone]}")
-    return found

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from moso.config import to_dict
 from moso.errors import DataError
 from moso.evaluation.asked import require_sizes
 from moso.evaluation.comparison import Comparison, compare, score_methods, select_clips
+from moso.evaluation.features import DDOF
 from moso.evaluation.frechet_metric import FrechetFigure, frechet_figure, video_features
 from moso.evaluation.measures import Measures, conventions, measures_of, networks_of
 from moso.evaluation.pixels import resize_in_words
@@ -26,7 +27,6 @@ from moso.evaluation.trials import Trials, run_trials
 from moso.evaluation.windows import in_words
 from moso.frames.cache import FrameCache
 from moso.frames.clips import Clips, mean_image
-from moso.progress import Progress
 from moso.step import StopSignal
 from moso.tasks.model import Model
 from moso.transformer.config import SamplingConfig
@@ -83,7 +83,7 @@ def measure(
         StopRequested: `stop` was raised; what was drawn is kept.
     """
     require_sizes(asked, model.given_frames, model.clip_frames, model.height, model.width)
-    task = task_of(model, asked, sampling, mean_image(cache, "train"))
+    task = task_of(model, asked, sampling, lambda: mean_image(cache, "train"))
     chosen = select_clips(
         cache,
         asked.split,
@@ -96,6 +96,13 @@ def measure(
     clips = Clips(cache, chosen, task.clip_frames)
     protocol = realised(asked, cache, clips, predicted_frames=len(task.scored))
     measures = measures_of(asked.metrics, len(task.scored), model.device)
+    if not measures.scores:
+        missing = "; ".join(f"{entry.metric}: {entry.reason}" for entry in measures.not_computed)
+        raise DataError(
+            f"the protocol {asked.name or asked.title} asks for no figure of single clips that can be computed here"
+            + (f" ({missing})" if missing else "")
+            + ": add psnr and ssim to evaluate.protocol.metrics"
+        )
     trials = run_trials(
         task.draw,
         clips,
@@ -105,19 +112,26 @@ def measure(
         scores=measures.scores,
         features={name: video_features(network) for name, network in measures.networks.items()},
         work=work,
-        identity={
-            "model": model.digest,
-            "protocol": protocol.digest,
-            "sampling": to_dict(sampling or model.sampling),
-        },
+        identity=identity_of(model, protocol, sampling),
         batch=model.batch,
         keep_videos=asked.samples_per_video == 1,
         stop=stop,
     )
     others = score_methods(task, clips, measures.scores, batch=model.batch, stop=stop)
     comparison = compare(task, clips, trials, others, best_of=asked.best_of)
-    frechet, unmet = _frechet(measures, trials, asked, cache, model.batch)
+    frechet, unmet = _frechet(measures, trials, asked)
     return Measured(protocol, task, clips, comparison, trials, frechet, (*measures.not_computed, *unmet))
+
+
+def identity_of(model: Model, protocol: Protocol, sampling: SamplingConfig | None) -> dict[str, Any]:
+    """What kept figures depend on: figures of another identity are never gone on with."""
+    return {
+        "model": model.digest,
+        "protocol": protocol.digest,
+        "sampling": to_dict(sampling or model.sampling),
+        # sums run in another order elsewhere, and a token may flip: two machines are two runs
+        "machine": f"{model.device} torch {torch.__version__}",
+    }
 
 
 def realised(asked: ProtocolFile, cache: FrameCache, clips: Clips, *, predicted_frames: int) -> Protocol:
@@ -143,6 +157,7 @@ def realised(asked: ProtocolFile, cache: FrameCache, clips: Clips, *, predicted_
         task=asked.task,
         best_of=asked.best_of,
         carry=asked.carry,
+        fade=asked.fade and asked.rolls_out,
         fvd=to_dict(asked.fvd) if "fvd" in asked.metrics else {},
         videos_drawn=asked.videos if asked.task == "unconditional" else None,
         resize=resize_in_words(cache.data) or asked.resize,
@@ -152,34 +167,22 @@ def realised(asked: ProtocolFile, cache: FrameCache, clips: Clips, *, predicted_
 
 
 def _frechet(
-    measures: Measures, trials: Trials, asked: ProtocolFile, cache: FrameCache, batch: int
+    measures: Measures, trials: Trials, asked: ProtocolFile
 ) -> tuple[dict[str, FrechetFigure], list[NotComputed]]:
     found: dict[str, FrechetFigure] = {}
     unmet: list[NotComputed] = []
     for metric, network in measures.networks.items():
-        same = asked.fvd.reference == "same_clips"
-        truth = trials.true_features[metric]
-        if not same:
-            truth = reference_features(measures, metric, asked, cache, batch)
+        how: dict[str, Any] = {"groups": 1} if network.by_frame else {}
         by_batch = asked.fvd.batch if metric == "fvd" else None
-        how: dict[str, Any] = {"batch": by_batch, "same_clips": same, **({"groups": 1} if network.by_frame else {})}
         try:
-            found[metric] = frechet_figure(trials.features[metric], truth, network.dimension, **how)
+            found[metric] = frechet_figure(
+                trials.features[metric],
+                trials.true_features[metric],
+                network.dimension,
+                batch=by_batch,
+                ddof=DDOF[metric],
+                **how,
+            )
         except DataError as error:
             unmet.append(NotComputed(metric, str(error), ""))
     return found, unmet
-
-
-def reference_features(
-    measures: Measures, metric: str, asked: ProtocolFile, cache: FrameCache, batch: int
-) -> np.ndarray:
-    """Features of every window of the split by the protocol's rule, (M, D): the reference "all_test_clips"."""
-    length = asked.predicted_frames
-    clips = Clips(cache, select_clips(cache, asked.split, length, windows=asked.windows), length)
-    features, rows = video_features(measures.networks[metric]), []
-    with Progress(f"reference of {metric}", len(clips), "clips") as progress:
-        for first in range(0, len(clips), batch):
-            part = range(first, min(first + batch, len(clips)))
-            rows.append(features(clips.batch(list(part)).numpy()))
-            progress.advance(len(part))
-    return np.concatenate(rows)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from moso.errors import DataError, StopRequested
+from moso.evaluation.features import DDOF
 from moso.evaluation.frechet import Moments, frechet_distance
 from moso.evaluation.measures import measures_of
 from moso.evaluation.protocol import NotComputed
@@ -97,7 +98,7 @@ def reconstruct_clips(
     frechet, unmet = {}, []
     for metric, (ours, truth) in sets.items():
         try:
-            frechet[metric] = frechet_distance(ours, truth)
+            frechet[metric] = frechet_distance(ours, truth, DDOF[metric])
         except DataError as error:
             unmet.append(NotComputed(metric, str(error), ""))
     return Reconstruction(values, int(used.sum()), frechet, (*measures.not_computed, *unmet))

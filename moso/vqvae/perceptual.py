@@ -9,6 +9,7 @@ n images, C channels, H W pixels.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,12 @@ Backbone = Literal["vgg", "alex", "squeeze"]
 FILES: dict[Backbone, str] = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet"}
 """lpips' name of a backbone -> its name in moso.pretrained."""
 VERSION = "0.1"
+HEADS: dict[Backbone, str] = {
+    "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    "squeeze": "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+}
+"""sha256 of the 1x1 heads that package lpips brings: they are as much of the figure as the backbone."""
 
 
 class Lpips(nn.Module):
@@ -50,7 +57,8 @@ def load_lpips(backbone: Backbone = "vgg", device: torch.device | str = "cpu") -
     Raises:
         WeightsError: the backbone's file is missing or another one; the message says how to get it.
         MosoError: lpips or torchvision is not installed.
-        DataError: a file that holds something else than the network's weights.
+        DataError: a file that holds something else than the network's weights, or package lpips brings other heads
+            than those of v0.1.
     """
     path = pretrained.path_of(FILES[backbone])
     lpips = import_with_torchvision("lpips")
@@ -58,9 +66,9 @@ def load_lpips(backbone: Backbone = "vgg", device: torch.device | str = "cpu") -
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # lpips asks torchvision in an old way
         network = lpips.LPIPS(pretrained=False, pnet_rand=True, net=backbone, version=VERSION, verbose=False)
-    heads = Path(str(lpips.__file__)).parent / "weights" / f"v{VERSION}" / f"{backbone}.pth"
-    _fill(network.net, _state(path), path, _published_name)
-    _fill(network.lins, _state(heads), heads, lambda name: f"lin{name}")
+    heads = _verified_heads(lpips, backbone)
+    _fill(network.net, pretrained.read_weights(path), path, _published_name)
+    _fill(network.lins, pretrained.read_weights(heads), heads, lambda name: f"lin{name}")
     return Lpips(network).to(device)
 
 
@@ -69,12 +77,13 @@ def _published_name(name: str) -> str:
     return f"features.{name.partition('.')[2]}"
 
 
-def _state(path: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds on a file that is no checkpoint
-        raise DataError(f"{path} cannot be read as weights: {error}") from error
-    return state
+def _verified_heads(lpips: Any, backbone: Backbone) -> Path:
+    """The 1x1 heads that the installed package brings, hashed before anything opens them."""
+    path = Path(str(lpips.__file__)).parent / "weights" / f"v{VERSION}" / f"{backbone}.pth"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != HEADS[backbone]:
+        raise DataError(f"{path}: sha256 is {found}, that of the heads of LPIPS v{VERSION} is {HEADS[backbone]}")
+    return path
 
 
 def _fill(module: nn.Module, state: dict[str, Any], path: Path, published: Any) -> None:

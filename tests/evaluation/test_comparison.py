@@ -170,7 +170,9 @@ def test_beyond_a_clip_the_ceiling_is_that_of_the_window_which_draws_the_frame(m
     np.testing.assert_array_equal(found, expected)
     assert comparison.values["psnr"]["reconstruction"].shape == (len(chosen), 7)
     seeds = [sampling_seed(0, clip) for clip in chosen]
-    np.testing.assert_array_equal(trials.videos, model.rollout(whole[:, :K], 7, seed=seeds))
+    np.testing.assert_array_equal(trials.videos, model.rollout(whole[:, :K], 7, seed=seeds, fade=False))
+    _, drawn = measured(model, cache, chosen, tmp_path / "faded", predicted_frames=7, fade=True)
+    np.testing.assert_array_equal(drawn.videos, model.rollout(whole[:, :K], 7, seed=seeds))
 
 
 def test_given_frames_that_count_are_perfect_and_scored_with_the_rest(comparison, model, cache, chosen, tmp_path):

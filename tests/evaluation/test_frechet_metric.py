@@ -48,8 +48,22 @@ def test_batches_leave_out_what_does_not_fill_one(same_clips):
         for sample in (0, 1)
     ]
     assert figure.value == pytest.approx(np.mean(expected), rel=1e-9)
-    assert (figure.drawn, figure.reference, figure.left_out) == (20, 10 if same_clips else 11, 1)
+    assert (figure.drawn, figure.reference, figure.left_out) == (20, 10 if same_clips else 11, 2)
     assert figure.extrapolated is None
+
+
+def test_batches_of_more_videos_than_clips_take_the_samples_after_each_other_each_beside_its_clip():
+    drawn, truth = _features(10, 3, 4, 2), _features(11, 3, 2)
+    figure = frechet_figure(drawn, truth, 2, batch=5, ddof=0)
+    # sample 0 of clips 0 1 2, sample 1 of clips 0 1 | sample 1 of clip 2, sample 2 of clips 0 1 2, sample 3 of clip 0
+    first = np.stack([drawn[0, 0], drawn[1, 0], drawn[2, 0], drawn[0, 1], drawn[1, 1]])
+    second = np.stack([drawn[2, 1], drawn[0, 2], drawn[1, 2], drawn[2, 2], drawn[0, 3]])
+    expected = [
+        frechet_distance(moments_of(first), moments_of(truth[[0, 1, 2, 0, 1]]), ddof=0),
+        frechet_distance(moments_of(second), moments_of(truth[[2, 0, 1, 2, 0]]), ddof=0),
+    ]
+    assert figure.value == pytest.approx(np.mean(expected))
+    assert (figure.drawn, figure.reference, figure.left_out) == (10, 3, 2)
 
 
 def test_a_reference_of_another_number_must_be_said():

@@ -17,6 +17,7 @@ from moso.evaluation.lpips_metric import MINIMUM_SIDE, NAMES, LpipsMetric
 from moso.pretrained import WeightsError
 from moso.provenance import digest_file
 from moso.torchvision_import import import_with_torchvision
+from moso.vqvae.perceptual import HEADS
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29), "squeeze": (1, 4, 7, 9, 10, 11, 12)}
 """Layers of torchvision's `features` that LPIPS compares (Zhang et al. 2018, App. B; package lpips for SqueezeNet)."""
@@ -129,7 +130,7 @@ def test_the_smallest_frames_are_taken_and_smaller_ones_refused(registered, name
 
 
 def test_other_heads_than_the_published_ones_are_refused(registered, monkeypatch):
-    monkeypatch.setitem(lpips_metric.HEADS, "alex", "0" * 64)
+    monkeypatch.setitem(HEADS, "alex", "0" * 64)
     with pytest.raises(DataError, match=r"alex.pth: sha256 is df73285e.*heads of LPIPS v0.1 is 0000"):
         LpipsMetric("lpips_alex")
 

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from moso.config import build
-from moso.errors import ConfigError
+from moso.errors import ConfigError, DataError
 from moso.evaluation import measure as measuring
 from moso.evaluation.asked import made_for, title_of
 from moso.evaluation.measure import measure
@@ -47,7 +47,7 @@ def colours(videos):
 
 def distance(ours, truth):
     """The Fréchet distance by scipy's matrix root."""
-    first, second = np.cov(ours, rowvar=False), np.cov(truth, rowvar=False)
+    first, second = (np.cov(rows, rowvar=False, ddof=0) for rows in (ours, truth))  # StyleGAN-V's code divides by N
     root = scipy.linalg.sqrtm(first @ second).real
     step = ours.mean(axis=0) - truth.mean(axis=0)
     return step @ step + np.trace(first + second - 2 * root)
@@ -72,7 +72,7 @@ def test_fvd_of_several_samples_is_the_mean_over_batches_of_one_sample_each(mode
         seeds = [sampling_seed(0, clip) + sample for clip in found.clips.clips[:4]]
         expected.append(distance(colours(model.predict(whole[:, :K], seed=seeds)), truth))
     assert found.frechet["fvd"].value == pytest.approx(np.mean(expected), rel=1e-4)
-    assert found.frechet["fvd"].left_out == 2  # of six clips, four fill the one batch
+    assert found.frechet["fvd"].left_out == 2 * 2  # of six clips, four fill the one batch, with two samples each
 
 
 def test_too_few_clips_for_a_batch_leave_fvd_out_with_the_reason(model, cache, tmp_path):
@@ -83,9 +83,24 @@ def test_too_few_clips_for_a_batch_leave_fvd_out_with_the_reason(model, cache, t
     ]
 
 
-def test_reference_of_all_test_clips_holds_every_window_of_the_rule(model, cache, tmp_path):
-    found = measure(model, cache, asked(fvd={"reference": "all_test_clips"}), work=tmp_path)
-    assert found.frechet["fvd"].reference == 3 * 5  # windows of the two predicted frames in three episodes of ten
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fvd": {"reference": "all_test_clips"}}, "for unconditional videos alone"),
+        ({"task": "reconstruction", "given_frames": 0, "samples_per_video": 2}, "reconstruction draws one video"),
+        ({"task": "interpolation", "given_frames_count": True}, "for predictions alone"),
+    ],
+)
+def test_settings_that_would_be_read_by_nothing_are_refused(changes, told):
+    with pytest.raises(ConfigError, match=told):
+        asked(**changes)
+
+
+def test_nothing_is_drawn_where_no_figure_of_a_clip_could_be_computed(model, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "measures_of", measures_of)
+    with pytest.raises(DataError, match=r"no figure of single clips.*fvd: file i3d_torchscript\.pt missing"):
+        measure(model, cache, asked(metrics=["fvd"]), work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 def test_protocol_names_the_networks_and_conventions_of_all_asked_metrics_there_or_not(model, cache, tmp_path):

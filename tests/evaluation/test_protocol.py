@@ -24,7 +24,8 @@ OTHER = {
     "clips": 5, "episodes": 3, "clip_rule": "all windows",
     "height": 32, "width": 32, "samples_per_video": 100, "seed": 1,
     "given_frames_count": True,
-    "metrics": {"psnr": "joint"}, "task": "interpolation", "best_of": "each_metric_over_video_mean", "carry": 2, "fade": True,
+    "metrics": {"psnr": "joint"}, "task": "interpolation", "best_of": "each_metric_over_video_mean",
+    "carry": 2, "fade": True,
     "fvd": {"batch": 256}, "videos_drawn": 2048, "resize": "area means", "networks": {"i3d_torchscript.pt": "ab"},
 }  # fmt: skip
 
