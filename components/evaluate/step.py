@@ -50,7 +50,8 @@ class Config:
         sampling: settings in place of the model's own (those it was saved with).
         min_clips: refuse fewer.
         min_episodes: refuse clips of fewer episodes.
-        batch: clips worked on at a time; bounds memory, changes no result.
+        batch: clips worked on at a time; bounds memory. Another batch changes figures by no more than rounding: where two
+            tokens are as good, one may take the other's place.
         resamples: draws of the bootstrap.
         shown_clips: clips on the page.
         rollout: prediction beyond a clip; None leaves it out. It enters no comparison with a champion.

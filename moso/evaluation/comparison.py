@@ -167,7 +167,7 @@ def score_methods(
         task: baselines and bounds.
         clips: the truth.
         scores: metric -> function.
-        batch: clips at a time; bounds memory, changes no figure.
+        batch: clips at a time; bounds memory.
         stop: ends the work between two batches.
 
     Raises:

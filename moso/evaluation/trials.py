@@ -85,8 +85,9 @@ def run_trials(
 ) -> Trials:
     """Draw `samples` videos of every clip and score them.
 
-    Sample j of a clip is what the seed (seed, clip) + j gives, however often the run was interrupted (in batches of
-    another size a token may flip where two are as good, by the rounding of sums in another order). Memory holds `batch` videos at a time.
+    Sample j of a clip is what the seed (seed, clip) + j gives, however often the run was interrupted. In batches of
+    another size a token may flip where two are as good, by the rounding of sums in another order: the batch is part of
+    what is gone on with. Memory holds `batch` videos at a time.
 
     Args:
         draw: see Draw; it gets at most `batch` clips.
