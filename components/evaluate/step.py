@@ -50,7 +50,7 @@ class Config:
         sampling: settings in place of the model's own (those it was saved with).
         min_clips: refuse fewer.
         min_episodes: refuse clips of fewer episodes.
-        batch: clips worked on at a time; bounds memory. Another batch changes figures by no more than rounding: where two
+        batch: clips worked on at a time; bounds memory. Another batch changes figures by rounding alone: where two
             tokens are as good, one may take the other's place.
         resamples: draws of the bootstrap.
         shown_clips: clips on the page.
