@@ -79,6 +79,32 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What a run recorded of itself.
+
+    Attributes:
+        run_id: 32 hexadecimal digits.
+        name: its title.
+        status: "FINISHED", "KILLED", "FAILED", "RUNNING" …
+        tags: as text.
+        params: as text, nested names with dots.
+        deleted: it was deleted, and can still be read.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    deleted: bool = False
+
+    @property
+    def words(self) -> str:
+        """ "train_vqvae: FINISHED"."""
+        return f"{self.name}: {self.status}{', deleted' if self.deleted else ''}"
+
+
+@dataclass(frozen=True)
 class Registration:
     """What is filed with a new version.
 
@@ -196,18 +222,26 @@ class Registry:
         Raises:
             TrackingError: the registry cannot be asked.
         """
+        return self.file_of(version.run_id, name, folder)
+
+    def file_of(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """The file `name` that a run keeps, copied into `folder`; None where there is none.
+
+        Raises:
+            TrackingError: the registry cannot be asked.
+        """
         from mlflow.exceptions import MlflowException
 
         with reported(self._failed):
             try:
-                found = self._client.list_artifacts(version.run_id, name.rpartition("/")[0] or None)
+                found = self._client.list_artifacts(run_id, name.rpartition("/")[0] or None)
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # the run itself is gone
                     return None
                 raise
             if name not in {item.path for item in found}:
                 return None
-            return Path(self._client.download_artifacts(version.run_id, name, str(folder)))
+            return Path(self._client.download_artifacts(run_id, name, str(folder)))
 
     def point(self, alias: str, version: Version) -> None:
         """Let `alias` stand for `version`, and for no other."""
@@ -245,17 +279,27 @@ class Registry:
         Raises:
             TrackingError: the registry cannot be asked.
         """
+        found = self.recorded(version.run_id)
+        return found.words if found is not None else None
+
+    def recorded(self, run_id: str) -> Run | None:
+        """What a run recorded of itself; None where there is no such run.
+
+        Raises:
+            TrackingError: the registry cannot be asked.
+        """
         from mlflow.exceptions import MlflowException
 
         with reported(self._failed):
             try:
-                run = self._client.get_run(version.run_id)
+                run = self._client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
-        deleted = ", deleted" if run.info.lifecycle_stage == "deleted" else ""
-        return f"{run.info.run_name}: {run.info.status}{deleted}"
+        deleted = run.info.lifecycle_stage == "deleted"
+        info = run.info
+        return Run(info.run_id, info.run_name, info.status, dict(run.data.tags), dict(run.data.params), deleted)
 
     def download(self, reference: str, folder: Path) -> Path:
         """The model that `models:/name@alias` or `models:/name/3` stands for, as a folder with vqvae/ and transformer/.
