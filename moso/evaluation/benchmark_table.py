@@ -6,7 +6,7 @@ What was not computed, and what our source lacks, is left blank in the table and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -25,10 +25,12 @@ DECIMALS = {"fvd": 1, "fid": 1, "lpips": 3, "psnr": 1, "ssim": 1}
 # What a protocol file fixes and a realised protocol (moso.evaluation.protocol) states under the same name.
 FIXED = (
     "task", "data_set", "split", "given_frames", "clip_frames", "predicted_frames", "height", "width",
-    "samples_per_video", "best_of", "given_frames_count", "carry",
+    "samples_per_video", "best_of", "given_frames_count", "carry", "seed", "resize",
 )  # fmt: skip
 OURS = "MOSO Pipeline"
 """How tables call what was measured; the baselines keep their names."""
+CEILING = "reconstruction (ceiling)"
+"""What the VQVAE makes of the true frames: no rival, but what a prediction cannot be better than."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class BenchmarkTable:
 
     Attributes:
         title: in words.
-        frame: columns method, origin ("published", "ours", "baseline") and a column a metric, NaN where there is no
-            figure; SSIM in percent.
-        notes: what is blank and why, and what to know before comparing.
+        frame: columns method, origin ("published", "ours", "baseline", "ceiling") and a column a metric, NaN where
+            there is no figure; SSIM in percent.
+        notes: on how many clips ours rest, what is blank and why, and what to know before comparing.
     """
 
     title: str
@@ -84,7 +86,7 @@ def differences(name: str, realised: Any) -> list[str]:
     """Where a realised protocol is not what the named file asks for: "samples_per_video: 100 | 1" (asked | measured).
 
     A metric's backbone is part of its name, so that metrics do not count; every other field that the file fixes does,
-    and so does a split by a hash in place of the published list.
+    and so do the published lists: another one, none, or a hash in its place.
 
     Args:
         name: of the protocol file, for example "kth/64".
@@ -96,6 +98,8 @@ def differences(name: str, realised: Any) -> list[str]:
     asked, plain = load_protocol(name), to_dict(realised)
     stated = {field: plain[field] for field in FIXED if field in plain}
     found = protocol_differences({field: getattr(asked, field) for field in FIXED}, stated)
+    if asked.rolls_out and plain.get("fade", asked.fade) != asked.fade:
+        found.append(f"fade: {asked.fade} | {plain['fade']}")
     if plain.get("fvd"):  # stated where one was asked for
         found += protocol_differences({"fvd": to_dict(asked.fvd)}, {"fvd": plain["fvd"]})
     predicted = asked.given_frames + asked.predicted_frames if asked.task == "prediction" else 0
@@ -105,9 +109,22 @@ def differences(name: str, realised: Any) -> list[str]:
     drawn = plain.get("videos_drawn") or plain.get("clips", plain.get("videos", "(not stated)"))
     if asked.videos is not None and drawn != asked.videos:
         found.append(f"videos: {asked.videos} | {drawn}")
-    if (plain.get("splits") or {}).get("substitute"):
-        found.append("splits: the published list | a seeded hash that stands in for it")
-    return found
+    return [*found, *_other_lists(asked, plain)]
+
+
+def _other_lists(asked: ProtocolFile, plain: Mapping[str, Any]) -> list[str]:
+    """Where the splits rest on other published lists than the file names; [] of a protocol without splits."""
+    if "splits" not in plain:
+        return []
+    splits = plain["splits"] or {}
+    if splits.get("substitute"):
+        return ["splits: the published list | a seeded hash that stands in for it"]
+    lists = splits.get("lists") or {}
+    return [
+        f"split_lists.{file}: {sha256[:12]} | {lists.get(file, '(not used)')[:12]}"
+        for file, sha256 in asked.split_lists.items()
+        if lists.get(file) != sha256
+    ]
 
 
 def benchmark_table(
@@ -134,7 +151,7 @@ def benchmark_table(
     if found := differences(name, realised):
         where = "; ".join(found)
         raise MismatchError(f"these figures were not measured as {name} asks (asked | measured): {where}")
-    return _table(load_protocol(name), _published(name, table), ours, not_computed or {})
+    return _table(load_protocol(name), _published(name, table), ours, realised, not_computed or {})
 
 
 def table_of(
@@ -152,20 +169,27 @@ def table_of(
 
     Args:
         asked: the run's protocol; its `name` is the file's, "" without one.
-        ours: as for `benchmark_table`; `main` among its methods.
+        ours: as for `benchmark_table`; `main` among its methods. "reconstruction" of another task is the ceiling, and
+            "fvd_extrapolated" becomes a note.
         realised: the protocol that was measured.
         main: the method that is not a baseline.
         not_computed: metric -> why.
     """
-    rows = {OURS if method == main else method.replace("_", " "): of for method, of in ours.items()}
+    rows = {_row(method, main): of for method, of in ours.items()}
     reasons = not_computed or {}
     if not asked.name:
-        return _table(asked, None, rows, reasons)
+        return _table(asked, None, rows, realised, reasons)
     found = differences(asked.name, realised)
     if not found:
-        return _table(load_protocol(asked.name), _published(asked.name, None), rows, reasons)
+        return _table(load_protocol(asked.name), _published(asked.name, None), rows, realised, reasons)
     why = f"Not measured as {asked.name} asks (asked | measured): {'; '.join(found)}. Published rows are left out."
-    return _table(dataclasses.replace(asked, title=f"{asked.title}, changed"), None, rows, reasons, why)
+    return _table(dataclasses.replace(asked, title=f"{asked.title}, changed"), None, rows, realised, reasons, why)
+
+
+def _row(method: str, main: str) -> str:
+    if method == main:
+        return OURS
+    return CEILING if method == "reconstruction" else method.replace("_", " ")
 
 
 def _published(name: str, table: str | None) -> PublishedTable | None:
@@ -177,6 +201,7 @@ def _table(
     asked: ProtocolFile,
     published: PublishedTable | None,
     ours: Mapping[str, Mapping[str, float]],
+    realised: Any,
     reasons: Mapping[str, str],
     left_out: str = "",
 ) -> BenchmarkTable:
@@ -194,17 +219,51 @@ def _table(
         rows.append({"method": method, "origin": _origin(method, ours), **figures})
     notes = list(published.notes) if published else [left_out or "No published figures of this protocol in our source."]
     notes += [f"Not in our source: {what}." for what in (published.not_in_source if published else ())]
-    notes += [
-        f"{heading(source[m])} not computed: {reasons.get(source[m], 'not part of this run')}."
-        for m in metrics
-        if not any(source[m] in values for values in ours.values())
-    ]
+    notes += [*_counted(realised), *_blanks(source, ours, reasons), *_extrapolated(metrics, ours)]
     if any(source.get("lpips") in values for values in ours.values()):
         notes.append(f"Our LPIPS is {heading(backbone)}: another backbone gives up to four times the value.")
     title = published.title if published else asked.title
     return BenchmarkTable(title, pd.DataFrame(rows, columns=["method", "origin", *metrics]), tuple(notes))
 
 
+def _counted(realised: Any) -> list[str]:
+    """On how many clips our rows rest; [] of a protocol that does not say it."""
+    plain = to_dict(realised)
+    if not plain.get("clips") or not plain.get("episodes"):
+        return []
+    number = f"{plain['clips']:,} clips of {plain['episodes']:,} episodes"
+    drawn = plain.get("videos_drawn")
+    return [f"Ours: {drawn:,} videos drawn, against {number}." if drawn else f"Ours: {number}."]
+
+
+def _blanks(
+    source: Mapping[str, str], ours: Mapping[str, Mapping[str, float]], reasons: Mapping[str, str]
+) -> list[str]:
+    """Why cells of our rows are blank."""
+    notes = []
+    for key in source.values():
+        lacking = {_origin(method, ours) for method, values in ours.items() if key not in values}
+        if all(key not in values for values in ours.values()):
+            notes.append(f"{heading(key)} not computed: {reasons.get(key, 'not part of this run')}.")
+        elif lacking:
+            named = {"ours": OURS, "baseline": "baselines", "ceiling": "the ceiling"}
+            whose = " and ".join(words for origin, words in named.items() if origin in lacking)
+            notes.append(f"{heading(key)} of {whose} is not computed.")
+    return notes
+
+
+def _extrapolated(metrics: Sequence[str], ours: Mapping[str, Mapping[str, float]]) -> list[str]:
+    return [
+        f"{heading(metric)} of {method} extrapolated to infinitely many videos: "
+        f"{values[f'{metric}_extrapolated']:.{DECIMALS.get(metric, 1)}f}. Few videos make it too large."
+        for metric in metrics
+        for method, values in ours.items()
+        if f"{metric}_extrapolated" in values
+    ]
+
+
 def _origin(method: str, ours: Mapping[str, Any]) -> str:
     """Of a run's rows the one under the project's name is ours; a table made by hand holds ours alone."""
-    return "baseline" if OURS in ours and method != OURS else "ours"
+    if OURS not in ours or method == OURS:
+        return "ours"
+    return "ceiling" if method == CEILING else "baseline"

@@ -7,7 +7,7 @@ import pytest
 
 from moso.config import to_dict
 from moso.errors import MismatchError
-from moso.evaluation.benchmark_table import OURS, benchmark_table, differences, table_of
+from moso.evaluation.benchmark_table import CEILING, OURS, benchmark_table, differences, table_of
 from moso.evaluation.protocol_file import load_protocol
 from moso.evaluation.windows import in_words
 
@@ -48,7 +48,8 @@ def realised(name, **changes):
     windows = in_words(
         load_protocol(name).windows, max(asked["clip_frames"], asked["given_frames"] + asked["predicted_frames"])
     )
-    return {**asked, "clip_rule": windows, "clips": 256, "splits": {"rule": "lists"}, **changes}
+    splits = {"rule": "lists", "lists": asked.pop("split_lists")}
+    return {**asked, "clip_rule": windows, "clips": 256, "episodes": 128, "splits": splits, **changes}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,13 @@ def realised(name, **changes):
         ({"task": "reconstruction"}, ["task: prediction | reconstruction"]),
         ({"carry": None}, ["carry: 10 | None"]),
         ({"metrics": {"psnr": "in words"}}, []),
+        ({"seed": 7}, ["seed: 0 | 7"]),
+        ({"fade": True}, ["fade: False | True"]),
+        ({"resize": "the largest centred square, area means"},
+         ["resize: the whole frame, antialiased (triangle filter) | the largest centred square, area means"]),
+        ({"splits": {"rule": "patterns"}}, ["split_lists.kth_mcnet_test.txt: 3ad055328011 | (not used)"]),
+        ({"splits": {"lists": {"kth_mcnet_test.txt": "ab" * 32}}},
+         ["split_lists.kth_mcnet_test.txt: 3ad055328011 | abababababab"]),
         ({"splits": {"substitute": True}}, ["splits: the published list | a seeded hash that stands in for it"]),
     ],
 )  # fmt: skip
@@ -85,6 +93,7 @@ def test_a_run_of_another_protocol_stands_alone_with_the_reason():
     table = table_of(asked, ours, measured, main="prediction")
     assert table.frame["origin"].tolist() == ["ours"]
     assert table.title == "KTH 64, 10 -> 40, changed"
+    assert "Ours: 256 clips of 128 episodes." in table.notes
     assert table.notes[0] == (
         "Not measured as kth/64 asks (asked | measured): samples_per_video: 100 | 1. Published rows are left out."
     )
@@ -97,6 +106,39 @@ def test_a_run_stands_in_the_table_under_the_project_s_name_beside_its_baselines
     assert rows.loc[OURS][["origin", "psnr"]].tolist() == ["ours", 24.0]
     assert rows.loc["repeat last"][["origin", "psnr"]].tolist() == ["baseline", 20.0]
     assert (rows["origin"] == "published").sum() == len(rows) - 2 >= 1
+
+
+def test_the_ceiling_is_a_row_and_what_only_ours_has_is_said():
+    ours = {
+        "prediction": {"psnr": 24.0, "ssim": 0.8, "fvd": 91.25, "fvd_extrapolated": 70.04},
+        "repeat_last": {"psnr": 20.0, "ssim": 0.7},
+        "reconstruction": {"psnr": 30.0, "ssim": 0.9},
+    }
+    measured = realised("kitti/64", clips=1405, episodes=632)
+    table = table_of(load_protocol("kitti/64"), ours, measured, main="prediction")
+    rows = table.frame.set_index("method")
+    assert rows["origin"].to_dict() == {OURS: "ours", "repeat last": "baseline", CEILING: "ceiling"}
+    assert rows.loc[CEILING, "psnr"] == 30.0
+    assert "FVD of baselines and the ceiling is not computed." in table.notes
+    assert not any(note.startswith(("PSNR", "SSIM")) for note in table.notes)
+    assert "LPIPS (alex) not computed: not part of this run." in table.notes
+    assert "Ours: 1,405 clips of 632 episodes." in table.notes
+    (extrapolated,) = (note for note in table.notes if "infinitely" in note)
+    assert extrapolated.startswith(f"FVD of {OURS} extrapolated to infinitely many videos: 70.0.")
+
+
+def test_of_a_reconstruction_the_reconstruction_is_ours_and_no_ceiling():
+    ours = {"reconstruction": {"psnr": 35.0}, "motion_frozen": {"psnr": 20.0}}
+    table = table_of(load_protocol("bair/reconstruction"), ours, realised("bair/reconstruction"), main="reconstruction")
+    assert table.frame.set_index("method")["origin"].to_dict() == {
+        "MOSO-VQVAE": "published", OURS: "ours", "motion frozen": "baseline"
+    }  # fmt: skip
+
+
+def test_videos_drawn_from_nothing_are_counted_beside_their_reference():
+    measured = realised("ucf101/unconditional", clips=3783, episodes=3783, videos_drawn=2048)
+    table = table_of(load_protocol("ucf101/unconditional"), {"generation": {"fvd": 300.0}}, measured, main="generation")
+    assert "Ours: 2,048 videos drawn, against 3,783 clips of 3,783 episodes." in table.notes
 
 
 def test_a_run_without_a_named_protocol_stands_alone_with_each_lpips_once():
