@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,47 +15,46 @@ from moso.cli.options import examples
 if TYPE_CHECKING:
     from moso.lineage import Link
 
-# A registered version's tags that name artefacts (components/promote/step.py files them).
-TAGS = {
-    "transformer": "moso.transformer_digest",
-    "vqvae": "moso.vqvae_digest",
-    "report": "moso.report_digest",
-    "frames": "moso.data_digest",
-}
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+SHOWN = 10  # episodes named in one note
 
 
 @click.command(
     epilog=examples(
-        "moso lineage models:/moso-sim_push@champion", "moso lineage models/sim_push", "moso lineage reports"
+        "moso lineage models:/moso-sim_push@champion",
+        "moso lineage runs:/0123456789abcdef0123456789abcdef",
+        "moso lineage models/sim_push",
+        "moso lineage reports --deep",
     )
 )
 @click.argument("reference")
 @click.option(
     "--project",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("."),
     help="The folder with models/, data/ and reports/. [here]",
 )
+@click.option("--deep", is_flag=True, help="Also decode every episode, and hold its hash against its row.")
+@click.option("--raw", type=FOLDER, help="The raw files, for --deep. [where ingest found them]")
 @click.option("--json", "as_json", is_flag=True, help="Print the links as JSON.")
-def command(reference: str, project: Path, as_json: bool) -> None:
-    """Trace REFERENCE (models:/…, a model's folder or a report's) back to the episodes, verifying every digest.
+def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json: bool) -> None:
+    """Trace REFERENCE back to the episodes, verifying every digest.
 
-    Ends with status 1 where something is missing, differs or is damaged.
+    REFERENCE is a registered version (models:/…), a run (runs:/<id>, or its id alone), or a folder: a model, a report,
+    another step's output, or a work folder with checkpoints. A finished training keeps no checkpoints: its weights are
+    in its output. Ends with status 1 where something is missing, differs or is damaged.
     """
     import json
 
     from moso.config import to_dict
     from moso.lineage import trace
+    from moso.training.kept import with_checkpoints
 
-    links: list[Link] = []
-    if reference.startswith("models:/"):
-        claims, folder, links = _registered(reference)
-    else:
-        from moso.lineage import roots
-
-        folder = Path(reference)
-        claims = roots(folder)
-    links += trace(claims, project, (folder,))
+    work = project / os.environ.get("MOSO_WORK", ".work")
+    claims, links, folder = _begin(reference, project, work)
+    links += with_checkpoints(trace(claims, project, (folder,) if folder else ()), work)
+    if deep:
+        links.append(_deep(links, project, raw))
     wrong = [link for link in links if link.state != "verified"]
     if as_json:
         rows = [to_dict(link) | {"folder": str(link.folder) if link.folder else None} for link in links]
@@ -64,31 +65,63 @@ def command(reference: str, project: Path, as_json: bool) -> None:
             click.echo(f"{'':22} {link.note} (named by: {link.needed_by})")
         names = ", ".join(f"{link.what} {link.digest[:12]} {link.state}" for link in wrong)
         click.echo(f"not whole: {names}" if wrong else f"whole: {len(links)} links, every digest verified")
+        if not deep and any(link.what == "manifest" for link in links):
+            click.echo("the manifest's rows were not held against the episodes' files; --deep decodes and hashes each")
     if wrong:
         sys.exit(1)
 
 
-def _registered(reference: str) -> tuple[dict[str, str], Path, list[Link]]:
-    """What a version's tags claim, its files as they were registered, and the links of registry and run."""
-    from moso.adapters.mlflow_client import default_tracking_uri
-    from moso.adapters.mlflow_registry import FILES_DIGEST, Registry, resolve
-    from moso.lineage import Link
+def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str], list[Link], Path | None]:
+    """Claims to trace, links of registry, run or checkpoint, and the folder that is asked for."""
+    if reference.startswith("models:/"):
+        from moso.adapters.mlflow_lineage import of_version
 
-    # First: it refuses, in one line, where there is no registry, and verifies the files that it gives.
-    folder = resolve(reference)
-    registry = Registry(default_tracking_uri(Path.cwd()))
-    version = registry.lookup(reference)
-    address = f"models:/{version.name}/{version.number}"
-    files = Link(
-        "version", version.tags[FILES_DIGEST], "asked for", "verified", folder, f"{address}, files as registered"
-    )
-    told = registry.run(version)
-    note = f"{version.run_id}: {told}" if told else f"run {version.run_id} is not in the registry any more"
-    run = Link("run", version.run_id, address, "verified" if told else "missing", None, note)
-    claims = {what: version.tags[tag] for what, tag in TAGS.items() if tag in version.tags}
-    absent = [
-        Link(what, "", address, "missing", None, f"the version has no tag {tag}")
-        for what, tag in TAGS.items()
-        if tag not in version.tags
-    ]
-    return claims, folder, [files, run, *absent]
+        origin = of_version(reference)
+        return origin.claims, list(origin.links), origin.folder
+    folder = Path(reference)
+    if not folder.exists():
+        from moso.adapters.mlflow_lineage import of_run, run_id_of
+
+        if run_id := run_id_of(reference):
+            from moso.training.kept import of_unfinished
+
+            origin = of_run(run_id, project)
+            left = [of_unfinished(run_id, work)] if origin.unfinished else []
+            return origin.claims, [*origin.links, *left], None
+    from moso.lineage import roots
+    from moso.provenance import FILE
+    from moso.training.kept import from_work
+
+    if not (folder / FILE).exists() and (found := from_work(folder)):
+        return *found, folder
+    return roots(folder), [], folder
+
+
+def _deep(links: Sequence[Link], project: Path, raw: Path | None) -> Link:
+    """Every row of the episodes' manifest against its episode, decoded and hashed anew."""
+    import pandas as pd
+
+    from moso.datasets.rehash import changed_episodes, raw_folder
+    from moso.errors import DataError
+    from moso.lineage import Link
+    from moso.progress import Progress
+    from moso.provenance import digest_file
+
+    episodes = next((link.folder for link in links if link.what == "episodes" and link.state == "verified"), None)
+    if episodes is None:
+        return Link("recordings", "", "episodes", "missing", None, "no verified episodes here whose rows could be held")
+    path = episodes / "manifest.parquet"
+    digest, count = digest_file(path), len(pd.read_parquet(path, columns=["episode_id"]))
+    try:
+        root = raw or raw_folder(episodes, project)
+        with Progress("hashing", count, "episodes") as progress:
+            wrong = changed_episodes(episodes, root, progress.advance)
+    except DataError as error:
+        return Link("recordings", digest, "manifest", "missing", raw, str(error))
+    if not wrong:
+        note = f"{count} episodes decoded and hashed: each is its row's"
+        return Link("recordings", digest, "manifest", "verified", root, note)
+    shown = "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())[:SHOWN])
+    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    note = f"{len(wrong)} of {count} episodes are not their rows': {shown}{more}"
+    return Link("recordings", digest, "manifest", "damaged", root, note)

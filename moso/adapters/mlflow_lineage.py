@@ -1,0 +1,200 @@
+"""What registered versions and runs in MLflow claim to be made of: digests that `moso.lineage.trace` follows on disk.
+
+A version's tags name its parts. A run's tags name its inputs; the run of a training or an evaluation does not record
+the digest of its output, which is written after it began. Its output is found by what makes two runs of a step the
+same: step, inputs, code and settings; a report moreover by the figures that the run keeps.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from moso.adapters.mlflow_client import TrackingError, default_tracking_uri, sqlite_file
+from moso.adapters.mlflow_registry import FILES_DIGEST, Registry, Run, resolve
+from moso.adapters.mlflow_tracking import flatten
+from moso.adapters.redact import redact
+from moso.errors import MosoError
+from moso.lineage import Artefact, Link, artefacts
+from moso.provenance import digest_file, digest_json
+
+# Tags of a registered version, and of the run it was registered in, that name artefacts (components/promote/step.py).
+TAGS = {
+    "transformer": "moso.transformer_digest",
+    "vqvae": "moso.vqvae_digest",
+    "report": "moso.report_digest",
+    "frames": "moso.data_digest",
+}
+MODEL = "moso.model_digest"
+# A step that records its run -> the kind of its output.
+OUTPUTS = {"train_vqvae": "vqvae", "train_transformer": "transformer", "evaluate": "report"}
+INPUT = re.compile(r"inputs?\.(?P<name>\w+)")  # moso.training.loop writes inputs.*, evaluate input.*
+SHA256 = re.compile(r"[0-9a-f]{64}")
+RUN = re.compile(r"(?:runs:/)?(?P<id>[0-9a-f]{32})")
+FIGURES = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a chain begins.
+
+    Attributes:
+        claims: kind -> digest, to be traced.
+        links: what registry and run themselves say, in order.
+        folder: of the files as they were registered; None for a run.
+        unfinished: id of a run that ended without an output: what is left of it are checkpoints.
+    """
+
+    claims: Mapping[str, str]
+    links: tuple[Link, ...]
+    folder: Path | None = None
+    unfinished: str = ""
+
+
+def run_id_of(reference: str) -> str | None:
+    """The id in `runs:/<id>` or a bare id of 32 hexadecimal digits; None for any other text.
+
+    Raises:
+        MosoError: runs:/ with something else behind it.
+    """
+    found = RUN.fullmatch(reference)
+    if found is None and reference.startswith("runs:/"):
+        raise MosoError(f"{reference}: write runs:/<id>, with the run's 32 hexadecimal digits")
+    return found["id"] if found else None
+
+
+def of_version(reference: str) -> Origin:
+    """What `models:/name@alias` or `models:/name/3` was made of, with its files fetched and verified.
+
+    Raises:
+        MosoError: no registry, or no such version.
+        DataError: what came is not what was registered.
+    """
+    # First: it refuses, in one line, where there is no registry, and verifies the files that it gives.
+    folder = resolve(reference)
+    registry = Registry(default_tracking_uri(Path.cwd()))
+    version = registry.lookup(reference)
+    address = f"models:/{version.name}/{version.number}"
+    files = Link(
+        "version", version.tags[FILES_DIGEST], "asked for", "verified", folder, f"{address}, files as registered"
+    )
+    told = registry.run(version)
+    note = f"{version.run_id}: {told}" if told else f"run {version.run_id} is not in the registry any more"
+    run = Link("run", version.run_id, address, "verified" if told else "missing", None, note)
+    claims, absent = _tagged(version.tags, address, "the version")
+    return Origin(claims, (files, run, *absent), folder)
+
+
+def of_run(run_id: str, project: Path) -> Origin:
+    """What a run was made of, and what it made, as far as it says and as it lies in `project`.
+
+    Raises:
+        MosoError: no tracking database here, or no such run in it.
+    """
+    uri = default_tracking_uri(Path.cwd())
+    database = sqlite_file(uri)
+    if database is not None and not database.exists():
+        raise TrackingError(f"runs:/{run_id}: no database at {redact(uri)}; set MLFLOW_TRACKING_URI, or go there")
+    registry = Registry(uri)
+    run = registry.recorded(run_id)
+    if run is None:
+        raise MosoError(f"runs:/{run_id}: no such run in {redact(uri)}")
+    address = f"runs:/{run_id}"
+    link = Link("run", run_id, "asked for", "verified", None, run.words)
+    if MODEL in run.tags:  # of a promotion
+        claims, absent = _tagged(run.tags, address, "the run")
+        return Origin(claims, (link, *absent, *_model(run.tags[MODEL], claims, address)))
+
+    inputs = {found["name"]: value for tag, value in run.tags.items() if (found := INPUT.fullmatch(tag))}
+    claims = {name: value for name, value in inputs.items() if SHA256.fullmatch(value)}
+    step = run.tags.get("step", "")
+    lacking = [
+        f"no tag {what}"
+        for what, there in (
+            ("step", step),
+            ("inputs.<name> or input.<name> with a sha256", claims),
+            ("code", _code(run)),
+        )
+        if not there
+    ]
+    if lacking:
+        note = f"the run records too little to find what it made: {', '.join(lacking)}"
+        return Origin(claims, (link, Link(OUTPUTS.get(step, "output"), "", address, "missing", None, note)))
+    links = [link, *(_model(run.tags["model"], claims, address) if "model" in run.tags else ())]
+    if step not in OUTPUTS:
+        note = f"of the step {step}, whose output is not known by a run"
+        return Origin(claims, (*links, Link("output", "", address, "missing", None, note)))
+    if run.status != "FINISHED":
+        return Origin(claims, tuple(links), unfinished=run_id)
+    output, rest = _output(registry, run, step, inputs, project)
+    return Origin({**output, **claims}, (*links, *rest))
+
+
+def _tagged(tags: Mapping[str, str], address: str, whose: str) -> tuple[dict[str, str], list[Link]]:
+    claims = {what: tags[tag] for what, tag in TAGS.items() if SHA256.fullmatch(tags.get(tag, ""))}
+    absent = [
+        Link(what, "", address, "missing", None, f"{whose} has no tag {tag}")
+        for what, tag in TAGS.items()
+        if what not in claims
+    ]
+    return claims, absent
+
+
+def _model(digest: str, claims: Mapping[str, str], address: str) -> list[Link]:
+    """The model's digest, which is that of its two parts' (moso.tasks.networks)."""
+    if not {"vqvae", "transformer"} <= claims.keys():
+        return []
+    found = digest_json({name: claims[name] for name in ("vqvae", "transformer")})
+    if found == digest:
+        return [Link("model", digest, address, "verified", None, "of vqvae and transformer together")]
+    return [Link("model", digest, address, "differs", None, f"vqvae and transformer together are {found}")]
+
+
+def _output(
+    registry: Registry, run: Run, step: str, inputs: Mapping[str, str], project: Path
+) -> tuple[dict[str, str], list[Link]]:
+    """The claim on the run's output, and a link that says how it was found, or why not."""
+    kind, address = OUTPUTS[step], f"runs:/{run.run_id}"
+    of_step = [artefact for artefact in artefacts(project) if artefact.record.get("step") == step]
+    ours = [artefact for artefact in of_step if not _differences(artefact, run, inputs)]
+    if not ours:
+        others = "; ".join(f"{a.folder} has other {', '.join(_differences(a, run, inputs))}" for a in of_step)
+        note = f"the run records no digest of its {kind}, and none here is of its inputs, code and settings"
+        return {}, [Link(kind, "", address, "missing", None, f"{note}: {others}" if others else note)]
+    note = "found by step, inputs, code and settings: the run records no digest of it"
+    for artefact in ours:
+        link = Link(f"{kind}'s run", artefact.digest, address, "verified", artefact.folder, note)
+        if kind != "report":
+            return {kind: artefact.digest}, [link]
+        with tempfile.TemporaryDirectory(prefix="moso-lineage-") as temporary:
+            kept = registry.file_of(run.run_id, FIGURES, Path(temporary))
+            if kept is None:
+                note = f"{note}, and it keeps no {FIGURES} to hold against the report's"
+                return {kind: artefact.digest}, [Link(link.what, link.digest, address, "missing", link.folder, note)]
+            if digest_file(kept) == digest_file(artefact.folder / FIGURES):
+                note = f"its {FIGURES} is the run's; {note}"
+                return {kind: artefact.digest}, [Link(link.what, link.digest, address, "verified", link.folder, note)]
+    folder = ours[0].folder
+    note = f"{FIGURES} there is not the one that the run keeps"
+    return {kind: ours[0].digest}, [Link(f"{kind}'s run", ours[0].digest, address, "differs", folder, note)]
+
+
+def _differences(artefact: Artefact, run: Run, inputs: Mapping[str, str]) -> list[str]:
+    """In what an output differs from what a run says; [] where it may be the run's."""
+    record = artefact.record
+    settings = {name: text for name, text in flatten(record.get("config") or {}).items() if text != "{}"}
+    other = [name for name, text in settings.items() if name in run.params and run.params[name] != text]
+    unsaid = [name for name in settings if name not in run.params]
+    found = {
+        "inputs": dict(record.get("inputs") or {}) != dict(inputs),
+        "code": record.get("code_digest") != _code(run),
+        f"settings ({', '.join((other or unsaid)[:3])})": bool(other or unsaid),
+    }
+    return [what for what, differs in found.items() if differs]
+
+
+def _code(run: Run) -> str:
+    return run.tags.get("code", "")
