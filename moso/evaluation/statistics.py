@@ -20,6 +20,20 @@ DRAWN = 1 << 22
 """Numbers drawn at once, at most: 32 MiB, whatever the number of episodes."""
 
 
+MANY_EPISODES = 30
+
+
+def caution(episodes: int) -> str:
+    """What to say beside an interval of few episodes; "" of many.
+
+    The percentile interval knows no Student's t: over 4 episodes a 95% interval held the truth in 80 of 100 simulated
+    draws of normal differences, over 16 in 92.
+    """
+    if episodes >= MANY_EPISODES:
+        return ""
+    return f"{episodes} episodes are few: intervals are narrower than they should be"
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean difference and its bootstrap interval (percentile method).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ def decide(
     assert value is not None
     if champion is None:
         reason = f"no champion yet; {policy.metric} = {value:.6g}"
-        return Decision(True, "promoted", (reason,), policy, candidate_value=value)
+        return Decision(True, "promoted", (reason, *_below(candidate, policy)), policy, candidate_value=value)
 
     difference = protocol_difference(candidate, champion)
     if difference:
@@ -138,7 +138,9 @@ def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -
         better = gain > 0 and gain >= policy.margin
         verdict = "better by the margin" if better else _falls_short(gain)
     else:
-        better, verdict = _confident(gain, min(sign * interval.low, sign * interval.high), interval.episodes, policy)
+        better, verdict = _confident(
+            gain, sorted((sign * interval.low, sign * interval.high)), interval.episodes, policy
+        )
     compared = (
         f"{policy.metric}: candidate {value:.6g}, champion {held:.6g}, gain {gain:+.6g}, margin {policy.margin:.6g}"
     )
@@ -160,8 +162,11 @@ def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -
     return Decision(better, outcome, everything, policy, value, held, gain, low, high, least)
 
 
-def _confident(gain: float, low: float, episodes: int, policy: PromotionPolicy) -> tuple[bool, str]:
+def _confident(gain: float, ends: Sequence[float], episodes: int, policy: PromotionPolicy) -> tuple[bool, str]:
     sure = f"with {100 * policy.confidence:g} % confidence"
+    low, high = ends
+    if gain < 0 <= high:
+        return False, f"no better, and not worse {sure} either"
     if gain <= 0 or gain < policy.margin:
         return False, _falls_short(gain)
     if episodes < policy.least_episodes:
@@ -176,6 +181,21 @@ def _falls_short(gain: float) -> str:
     if gain == 0:
         return "a tie"
     return "worse" if gain < 0 else "gain below the margin"
+
+
+def _below(candidate: Mapping[str, Any], policy: PromotionPolicy) -> tuple[str, ...]:
+    """Baselines that the candidate's metric surely does not reach: a first champion may be poor, and that is said."""
+    metric = policy.metric.rpartition(".")[2]
+    found = []
+    for name, value in sorted((candidate.get("metrics") or {}).items()):
+        if name.startswith("margins.over_") and name.endswith(
+            f".{metric}.{'high' if policy.higher_is_better else 'low'}"
+        ):
+            worse = value < 0 if policy.higher_is_better else value > 0
+            baseline = name.split(".")[1].removeprefix("over_")
+            if worse:
+                found.append(f"it does not reach the baseline {baseline} (the whole interval of its {metric} is worse)")
+    return tuple(found)
 
 
 def _disagreement(difference: float, interval: Interval | None) -> tuple[str, ...]:

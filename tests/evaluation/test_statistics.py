@@ -20,6 +20,11 @@ def test_resamples_drawn_in_parts_are_those_drawn_at_once(monkeypatch):
     assert paired_bootstrap(values, np.zeros(30), names, resamples=1000) == at_once
 
 
+def test_intervals_of_few_episodes_carry_a_caution():
+    assert statistics.caution(30) == ""
+    assert statistics.caution(4).startswith("4 episodes are few")
+
+
 def test_narrower_level_cuts_to_the_middle_resamples():
     found = paired_bootstrap(np.array([1.0, 5, 5, 5]), np.zeros(4), ["a", "b", "b", "b"], confidence=0.4)
     assert (found.low, found.high) == (4.0, 4.0)

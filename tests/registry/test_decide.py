@@ -51,6 +51,22 @@ def test_the_better_one_wins_in_the_metrics_direction(metric, new, old, promote)
     assert decision.gain == pytest.approx((new - old) if metric == "psnr" else (old - new))
 
 
+def test_a_first_champion_below_a_baseline_is_said_to_be():
+    candidate = a_model("new", 14.4)
+    candidate["metrics"] |= {"margins.over_hedge.psnr.high": 0.1, "margins.over_repeat_last.psnr.high": -5.2}
+    decision = decide(candidate, None, PromotionPolicy())
+    assert decision.promote
+    assert decision.reasons[1:] == (
+        "it does not reach the baseline repeat_last (the whole interval of its psnr is worse)",
+    )
+
+
+def test_a_loss_within_the_interval_is_not_called_worse(a_table):
+    unsure = over_clips(a_table, EVEN - 0.05, a_policy())
+    assert (unsure.outcome, unsure.reasons[0]) == ("kept", "no better, and not worse with 95 % confidence either")
+    assert over_clips(a_table, EVEN - 2, a_policy()).reasons[0] == "worse"
+
+
 def test_a_tie_keeps_the_champion():
     decision = decide(a_model("new", 22.0), a_model("old", 22.0), PromotionPolicy())
     assert not decision.promote

@@ -45,7 +45,7 @@ def table(heads: Sequence[tuple[str, str]], rows: Sequence[Markup]) -> Markup:
     """
     cells = [tag("th", name, tag("small", small) if small else None, scope="col") for name, small in heads]
     top = tag("thead", tag("tr", cells)) if heads else None
-    return tag("div", tag("table", top, tag("tbody", rows)), class_="wide")
+    return tag("div", tag("table", top, tag("tbody", rows)), class_="wide", tabindex=0)
 
 
 def definitions(rows: Mapping[str, object]) -> Markup:

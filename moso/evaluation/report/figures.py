@@ -17,6 +17,7 @@ from moso.evaluation.report.words import (
     show,
     with_direction,
 )
+from moso.evaluation.statistics import caution
 
 
 def tiles(e: Evaluation) -> Markup:
@@ -65,36 +66,38 @@ def figures_section(e: Evaluation) -> Markup:
 def _of_methods(e: Evaluation, c: Comparison) -> Markup:
     rows = []
     for method in c.methods:
-        cells = [tag("td", show(metric, c.values[metric][method].mean())) for metric in c.metrics]
-        if c.baselines:
-            cells += [_difference(e, method, metric) for metric in c.metrics]
+        cells = [
+            tag("td", show(metric, c.values[metric][method].mean()), _difference(e, method, metric))
+            for metric in c.metrics
+        ]
         head = tag("th", name_of(method), tag("small", meaning_of(method, e.protocol)), scope="row")
         rows.append(tag("tr", head, cells, class_="ours" if method == c.main else None))
     confidence = next((i.confidence for of in e.intervals.values() for i in of.values()), 0.95)
-    small = f"{name_of(c.main).lower()} \u2212 baseline, {confidence:.0%} interval"
-    differences = [(f"Difference in {heading(metric)}", small) for metric in c.metrics] if c.baselines else []
     notes = []
     if c.baselines:
         notes.append(
-            "Intervals: paired bootstrap over episodes, the clips of an episode drawn together. Detectable: the "
-            "smallest true difference that such a set of clips would show in four of five draws (80% power)."
+            f"Below a baseline's figure: {name_of(c.main).lower()} \u2212 baseline and its {confidence:.0%} interval, "
+            "by paired bootstrap over episodes, the clips of an episode drawn together. Detectable: the smallest true "
+            "difference that such a set of clips would show in four of five draws (80% power)."
         )
     if "motion_frozen" in c.methods:
         notes.append(
             "Freezing the motion tokens must wreck the reconstruction: what remains is what Stage I draws without "
             "motion."
         )
-    heads = [("Method", ""), *[(with_direction(metric), "") for metric in c.metrics], *differences]
+    if few := caution(len(set(c.episodes))):
+        notes.append(f"{few}.")
+    heads = [("Method", ""), *[(with_direction(metric), "") for metric in c.metrics]]
     return Markup(table(heads, rows) + tag("p", " ".join(notes), class_="note"))
 
 
 def _difference(e: Evaluation, method: str, metric: str) -> Markup:
     interval = e.intervals.get(method, {}).get(metric)
     if interval is None:
-        return tag("td")
+        return Markup("")
     difference, ends = margin(metric, interval)
     least = f"detectable: {show(metric, interval.detectable())}"
-    return tag("td", difference, tag("small", ends), tag("small", least))
+    return Markup(tag("small", difference, f" ({ends})") + tag("small", least))
 
 
 def _frechet(e: Evaluation) -> Markup:
