@@ -1,0 +1,140 @@
+"""The two stages' trainings as a preset describes them, on random data of its sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+
+from moso.config import build, load_preset
+from moso.errors import ConfigError
+from moso.frames.clips import Clips
+from moso.planning.perceptual import lpips_without_weights
+from moso.planning.samples import RandomClips, RandomTokens
+from moso.tokens.store import StoreSettings, TokenStore
+from moso.training.config import TrainingConfig
+from moso.training.objective import Objective
+from moso.transformer.config import LossConfig as TransformerLossConfig
+from moso.transformer.config import TransformerConfig
+from moso.transformer.model import MosoTransformer
+from moso.transformer.objective import TransformerObjective
+from moso.vqvae.config import VQVAEConfig, given_motion_frames
+from moso.vqvae.losses import LossConfig
+from moso.vqvae.model import VQVAE
+from moso.vqvae.objective import VQVAEObjective
+from moso.vqvae.objective_config import ObjectiveConfig
+
+Stage = Literal["vqvae", "transformer"]
+STAGES: tuple[Stage, ...] = ("vqvae", "transformer")
+SECTIONS = {"vqvae": "train_vqvae", "transformer": "train_transformer"}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a preset says about both trainings.
+
+    Attributes:
+        vqvae, transformer: the networks.
+        vqvae_loss, objective, transformer_loss: how they are trained.
+        training: stage -> settings of the loop.
+        given_frames: K.
+        validation_clips: of the transformer's validation.
+    """
+
+    vqvae: VQVAEConfig
+    transformer: TransformerConfig
+    vqvae_loss: LossConfig
+    objective: ObjectiveConfig
+    transformer_loss: TransformerLossConfig
+    training: Mapping[Stage, TrainingConfig]
+    given_frames: int
+    validation_clips: int = 64
+
+    @classmethod
+    def of_preset(cls, name: str) -> Experiment:
+        """What moso/presets/<name>.yaml says.
+
+        Raises:
+            ConfigError: no such preset, or a setting that is wrong.
+        """
+        sections = load_preset(name)
+        one, two = (dict(sections.get(SECTIONS[stage]) or {}) for stage in STAGES)
+
+        def part(stage: Stage, schema: Any, of: str) -> Any:
+            values = (one if stage == "vqvae" else two).get(of) or {}
+            return build(schema, values, at=f"{SECTIONS[stage]}.{of}")
+
+        return cls(
+            vqvae=part("vqvae", VQVAEConfig, "model"),
+            transformer=part("transformer", TransformerConfig, "model"),
+            vqvae_loss=part("vqvae", LossConfig, "loss"),
+            objective=part("vqvae", ObjectiveConfig, "objective"),
+            transformer_loss=part("transformer", TransformerLossConfig, "loss"),
+            training={stage: part(stage, TrainingConfig, "training") for stage in STAGES},
+            given_frames=int((sections.get("extract_tokens") or {}).get("given_frames", 0)),
+            validation_clips=int(two.get("validation_clips", 64)),
+        )
+
+    def with_batch(self, batch: int, stage: Stage | None = None) -> Experiment:
+        """The same with another batch, of one stage or of both."""
+        chosen = STAGES if stage is None else (stage,)
+        changed = {name: dataclasses.replace(self.training[name], batch=batch) for name in chosen}
+        return dataclasses.replace(self, training={**self.training, **changed})
+
+    @property
+    def store(self) -> StoreSettings:
+        """The token store that these settings lead to."""
+        given = given_motion_frames(self.vqvae, self.given_frames)
+        return StoreSettings(self.vqvae.grids, self.vqvae.codebook_size, "", self.given_frames, given)
+
+
+def make_objective(experiment: Experiment, stage: Stage, device: torch.device) -> Objective:
+    """The stage's objective with a fresh model on `device`; its clips or tokens are random.
+
+    Under a FakeTensorMode it takes no memory. The perceptual loss has the published network's layers and no weights.
+    """
+    training = experiment.training[stage]
+    count = max(2 * training.batch, 2)
+    if stage == "transformer":
+        return _transformer(experiment, count, device)
+    config = experiment.vqvae
+    clips = cast(Clips, RandomClips(count, (config.frames, config.height, config.width)))
+    loss = experiment.vqvae_loss
+    with device:  # .to() refuses fake parameters
+        model = VQVAE(config)
+    objective = VQVAEObjective(
+        model,
+        experiment.objective,
+        dataclasses.replace(loss, perceptual=0.0) if loss.perceptual else loss,
+        training,
+        training_clips=clips,
+        validation_clips=clips,
+        seed=SEED,
+    )
+    if loss.perceptual:
+        objective.loss_config, objective.perceptual = loss, lpips_without_weights(device)
+    objective.quantised_from = 0  # the soft start, which quantises nothing, takes less
+    return objective
+
+
+def _transformer(experiment: Experiment, count: int, device: torch.device) -> TransformerObjective:
+    settings, config = experiment.store, experiment.vqvae
+    loss = experiment.transformer_loss
+    with device:
+        vectors = torch.randn(config.codebook_size, config.code_dimension)
+        model = MosoTransformer(
+            experiment.transformer,
+            settings.grids,
+            settings.codebook_size,
+            vectors if experiment.transformer.code_embedding else None,
+            settings.given_frames,
+            settings.given_motion_frames,
+            settings.codebook_digest,
+            unconditional=loss.unconditional_share > 0,
+        )
+    store = cast(TokenStore, RandomTokens(count, settings))
+    return TransformerObjective(model, store, loss, seed=SEED, validation_clips=experiment.validation_clips)
