@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 # pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help setup repro bar ablations bench-data test lint compile code-deps clean
+.PHONY: help setup repro bar ablations bench bench-data test lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ bar: $(STAMP)  ## whether the last run beats the baselines with confidence
 
 ablations: $(STAMP)  ## Tables 6, 9, 10 and 11 on the embedded data set, after `make repro`; goes on where it stopped
 	@python -m pipelines.ablations run
+
+bench: $(STAMP)  ## speed and memory of both stages beside a plain reference: build/bench.json (docs/performance.md)
+	@python -m bench.models
 
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data
