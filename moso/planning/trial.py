@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from torch import nn
-
 from moso.training import precision
 from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
@@ -30,7 +28,7 @@ class Trial:
         self.world = Solo()
         if config.channels_last:
             for module in (objective.module, *(rival.module for rival in objective.rivals)):
-                channels_last_(module)
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision = precision.choose(config.precision, device)
         scaler = self.precision.scaler(device)
         self.updates = Updates(config.gradient_clip, self.world, device, scaler, lambda: False)
@@ -67,10 +65,3 @@ class Trial:
         self.objective.module.eval()
         with torch.no_grad(), self.average.in_module() if self.average else contextlib.nullcontext():
             self.objective.validate(self.config.steps)
-
-
-def channels_last_(module: nn.Module) -> None:
-    """`module.to(memory_format=torch.channels_last)`, which refuses fake parameters."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.detach().contiguous(memory_format=torch.channels_last)

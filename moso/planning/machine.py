@@ -1,0 +1,37 @@
+"""What the machine has: memory that a training may take, and how much this process holds already."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def host_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
+    """Bytes of main memory that are free for a training, or that a container's limit leaves; None where unknown."""
+    found = []
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in fields:
+            found.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    limit, used = cgroup / "memory.max", cgroup / "memory.current"
+    if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
+        found.append(max(0, int(limit.read_text()) - int(used.read_text())))
+    return min(found, default=None)
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Bytes that are free on the device, for a CPU those of the host; None where unknown."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return host_memory()
+
+
+def resident(statm: Path = Path("/proc/self/statm")) -> int:
+    """Bytes that this process holds; 0 where the system does not say."""
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0

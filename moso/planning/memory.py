@@ -1,0 +1,186 @@
+"""The memory of a stage's training: its steps run on fake tensors, their storages counted.
+
+A step is run as the loop runs it, in every regime that the settings have (with Algorithm 1 before the encoders, with
+the discriminators), a validation and, by its sizes, the writing of a checkpoint. Nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from moso.planning.fake import fake_tensors
+from moso.planning.meter import MemoryMeter
+from moso.planning.stages import Experiment, Stage, make_objective
+from moso.planning.trial import Trial
+from moso.vqvae.objective import VQVAEObjective
+
+WRITING = 3
+"""Copies of a group of tensors while it is written: safetensors' input, what it builds, and the bytes it returns."""
+DRAWS = 1 << 18
+"""Random masks that the fullest batch is looked for among, at most."""
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Bytes that a stage's training takes.
+
+    Attributes:
+        weights: of the modules that are trained, and of frozen ones (a perceptual loss's network).
+        gradients: of all that is trained.
+        optimizer: moments and counters.
+        average: of the average of the weights.
+        step: most that lives during a step, the four above included.
+        validation: the same during a validation; 0 where there is none.
+        checkpoint: the same while a checkpoint is written; on a GPU its copies lie in the host's memory.
+        batches: prepared batches in the host's memory.
+        flops: of a step, forward and backward, the heaviest one.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    step: int
+    validation: int
+    checkpoint: int
+    batches: int
+    flops: int
+
+    @property
+    def kept(self) -> int:
+        """What lives from step to step."""
+        return self.weights + self.gradients + self.optimizer + self.average
+
+    @property
+    def activations(self) -> int:
+        """What a step takes beyond that."""
+        return self.step - self.kept
+
+    @property
+    def tensors(self) -> int:
+        """Most that lives at once on the device."""
+        return max(self.step, self.validation)
+
+    def on_device(self, device: torch.device) -> int:
+        """Bytes of the device's memory."""
+        return self.tensors if device.type == "cuda" else max(self.tensors, self.checkpoint) + self.batches
+
+    def on_host(self, device: torch.device) -> int:
+        """Bytes of main memory, beside what the process itself takes."""
+        return (self.checkpoint - self.kept if device.type == "cuda" else self.on_device(device)) + (
+            self.batches if device.type == "cuda" else 0
+        )
+
+
+def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
+    """The memory that training `stage` takes, without taking it.
+
+    Raises:
+        ConfigError: a setting that does not fit, or a precision that the device does not have.
+        MosoError: the perceptual loss is on and lpips is not installed.
+    """
+    training, share = experiment.training[stage], masked_share(experiment, stage)
+    with fake_tensors(), MemoryMeter(share) as meter:
+        objective = make_objective(experiment, stage, device)
+        trial = Trial(objective, training, device)
+        weights, flops = meter.live, 0
+        steps = regimes(objective, training.steps)
+        trial.step(steps[0])  # the first step finds no moments yet
+        modules = [objective.module, *(rival.module for rival in objective.rivals)]
+        meter.restart()
+        for step in steps:
+            with FlopCounterMode(display=False) as counter:
+                trial.step(step)
+            flops = max(flops, counter.get_total_flops())
+        peak, kept = meter.peak, meter.live
+        meter.restart()
+        if training.validate_every:
+            trial.validate()
+        validation = meter.peak if training.validate_every else 0
+
+        rivals = list(zip(trial.rivals, modules[1:], strict=True))
+        moments = [_bytes(trial.optimizer.state().values())]
+        moments += [_bytes(optimizer.state().values()) for (_, optimizer), _ in rivals]
+        average = _bytes(trial.average.tensors.values()) if trial.average else 0
+        groups = [_bytes(modules[0].state_dict().values()), moments[0], *([average] if average else [])]
+        for (_, module), moment in zip(rivals, moments[1:], strict=True):
+            groups += [_bytes(module.state_dict().values()), moment]
+        gradients = _bytes(p.grad for module in modules for p in module.parameters() if p.grad is not None)
+        batch = objective.prepare(_first(training.batch))
+        one = batch.nbytes if isinstance(batch, Tensor) else _bytes(_tensors(batch))
+    return StageMemory(
+        weights=weights - average,
+        gradients=gradients,
+        optimizer=sum(moments),
+        average=average,
+        step=peak,
+        validation=validation,
+        checkpoint=kept + writing(groups),
+        batches=one * (training.prefetch + 2 if training.prefetch else 1),
+        flops=flops,
+    )
+
+
+def regimes(objective: object, steps: int) -> list[int]:
+    """A step of each kind that a training of so many steps has, in order."""
+    if not isinstance(objective, VQVAEObjective):
+        return [0]
+    until = objective.config.preprocessing.until_step
+    start = objective.loss_config.adversarial.from_step if objective.rivals else 0
+    found: dict[tuple[bool, bool], int] = {}
+    for step in sorted({0, until, start, steps - 1}):
+        if step < steps:
+            found.setdefault((step < until, step >= start), step)
+    return list(found.values())
+
+
+def writing(groups: Iterable[int]) -> int:
+    """Most bytes that writing these groups of tensors takes, one after the other (moso.training.checkpoint.save)."""
+    most = before = 0
+    for size in groups:
+        most = max(most, before + WRITING * size)
+        before = size
+    return most
+
+
+def masked_share(experiment: Experiment, stage: Stage) -> float:
+    """The share of a batch's motion tokens that its fullest step masks; given frames have none."""
+    training, store = experiment.training[stage], experiment.store
+    share = fullest_share(training.batch, training.steps)
+    if experiment.transformer.wiring == "single" or experiment.transformer_loss.unconditional_share:
+        return share  # of scene and object as of motion, or with nothing given: no less
+    return share * (1 - store.given_motion_frames / store.grids.frames)
+
+
+def fullest_share(batch: int, steps: int) -> float:
+    """The share of motion tokens that are masked in the fullest of `steps` batches, as far as random draws tell.
+
+    A clip's share is cos(pi r / 2) with r uniform in [0, 1) (moso.transformer.masking): 2 / pi on average.
+    """
+    batches = max(1, min(steps, DRAWS // batch))
+    draws = torch.rand(batches, batch, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return float((draws * (math.pi / 2)).cos().mean(1).max())
+
+
+def _first(count: int) -> list:  # type: ignore[type-arg]
+    from moso.training.sampler import Sample
+
+    return [Sample(i, 0, i) for i in range(count)]
+
+
+def _tensors(batch: object) -> Iterable[Tensor]:
+    for value in vars(batch).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif hasattr(value, "__dict__"):
+            yield from _tensors(value)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
