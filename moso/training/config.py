@@ -75,6 +75,8 @@ class TrainingConfig:
         validate_every: steps between validations, the last step always included; 0: never.
         log_every: steps between points of the curves; each point is the mean over the steps since the last one.
         prefetch: batches prepared ahead in a background thread; 0: none, prepared in the loop.
+        accumulation: parts in which a worker takes its share of the batch, one after the other, before the one update:
+            less memory, the same step up to rounding (and dropout's draws); 1: the whole at once.
     """
 
     steps: int
@@ -92,15 +94,18 @@ class TrainingConfig:
     validate_every: int = 0
     log_every: int = 20
     prefetch: int = 2
+    accumulation: int = 1
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("steps", "batch", "checkpoint_every", "keep_checkpoints", "log_every"):
+        for name in ("steps", "batch", "checkpoint_every", "keep_checkpoints", "log_every", "accumulation"):
             _at_least(name, getattr(self, name), 1)
         for name in ("gradient_clip", "validate_every", "prefetch"):
             _at_least(name, getattr(self, name), 0)
         _share("warmup", self.warmup)
         _share("ema_decay", self.ema_decay)
+        if self.accumulation > self.batch:
+            raise ConfigError("accumulation", self.accumulation, f"a batch of {self.batch} has no more parts")
 
 
 def _at_least(field: str, value: float, least: float) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from moso.config import to_dict
 from moso.errors import CheckpointError, ConfigError, MosoError, StopRequested
@@ -205,33 +204,37 @@ class _Training:
         factor = rate_factor(step, config)
         self.rate = self.optimizer.set_rate(factor)
         self.optimizer.zero_grad()
-        with self.precision.autocast(self.device):
-            loss, extra = objective.loss(batch, dealt, step)
-        values, stopping = self._update(self.optimizer, loss, extra, dealt)
+        whole = [(batch, dealt)]
+        parts = whole if config.accumulation == 1 else objective.parts(batch, dealt, config.accumulation)
+        for part, of in parts:
+            with self.precision.autocast(self.device):
+                loss, extra = objective.loss(part, of, step)
+            self.updates.backward(loss, extra, len(of) / config.batch)
+        values, stopping = self._update(self.optimizer)
         for rival in objective.rivals:
             if step >= rival.from_step:
-                figures, also = self._rivals_turn(rival, factor, dealt)
+                figures, also = self._rivals_turn(rival, factor, [len(of) / config.batch for _, of in parts])
                 values, stopping = {**values, **figures}, stopping or also
         self.updates.finish()
         if self.average:
             self.average.update(step)
         return {**values, **objective.after_step(step, world)}, stopping
 
-    def _rivals_turn(self, rival: Rival, factor: float, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
+    def _rivals_turn(self, rival: Rival, factor: float, shares: list[float]) -> tuple[dict[str, float], bool]:
         optimizer = self.rivals[rival.name]
         optimizer.set_rate(factor)
         optimizer.zero_grad()
         rival.module.train()
-        with self.precision.autocast(self.device):
-            loss, extra = rival.loss(self.done)
-        figures, stopping = self._update(optimizer, loss, extra, dealt, of=f" of {rival.name}")
+        for share in shares:
+            with self.precision.autocast(self.device):
+                loss, extra = rival.loss(self.done)
+            self.updates.backward(loss, extra, share)
+        figures, stopping = self._update(optimizer, of=f" of {rival.name}")
         return {f"{rival.name}_{name}": value for name, value in figures.items()}, stopping
 
-    def _update(
-        self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], dealt: list[Sample], of: str = ""
-    ) -> tuple[dict[str, float], bool]:
+    def _update(self, optimizer: ModuleOptimizer, of: str = "") -> tuple[dict[str, float], bool]:
         try:
-            return self.updates.apply(optimizer, loss, extra, len(dealt) / self.config.batch)
+            return self.updates.step(optimizer)
         except NotFinite as found:
             raise NotFiniteError(self._not_finite(of, found)) from None
 

@@ -35,7 +35,8 @@ class Rival(Protocol):
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Its loss on what the objective's loss has just seen: a mean over this worker's samples, and scalar figures.
 
-        It gives gradients to `module` alone.
+        It gives gradients to `module` alone. Where the objective's loss was called for several parts of the batch
+        (TrainingConfig.accumulation), it is called as often, and the parts come in the same order.
         """
 
 
@@ -67,6 +68,13 @@ class Objective(Protocol):
 
         It may run in another thread, ahead of the step, so it must depend on `samples` alone: no module, no global
         random state.
+        """
+
+    def parts(self, batch: Any, samples: Sequence[Sample], count: int) -> list[tuple[Any, Sequence[Sample]]]:
+        """What `prepare` gave for `samples`, in `count` parts of about equal size, each with its samples.
+
+        `loss` takes such a part. Its results, weighted by the parts' numbers of samples, must add up to those of the
+        whole batch: what a loss divides by is the whole batch's, not the part's.
         """
 
     def before_step(self, step: int, world: World) -> None:

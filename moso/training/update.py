@@ -42,15 +42,30 @@ class Updates:
         stopping: Callable[[], bool],
     ) -> None:
         self.clip, self.world, self.device, self.scaler, self.stopping = clip, world, device, scaler, stopping
+        self._figures: dict[str, Tensor] = {}
 
     def apply(
         self, optimizer: ModuleOptimizer, loss: Tensor, extra: Mapping[str, Tensor], share: float
     ) -> tuple[dict[str, float], bool]:
-        """One update of the optimizer's parameters from `loss`.
+        """`backward` of one part that is this worker's whole share of the batch, and `step`."""
+        self.backward(loss, extra, share)
+        return self.step(optimizer)
+
+    def backward(self, loss: Tensor, extra: Mapping[str, Tensor], share: float) -> None:
+        """Add the gradient of one part of the batch, and its figures, to those of the parts before it.
 
         Args:
-            loss, extra: scalars, means over this worker's samples.
-            share: of the batch, this worker's.
+            loss, extra: scalars, means over the part's samples.
+            share: of the whole batch, the part's.
+        """
+        scaled = loss if share == 1 else loss * share
+        (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": loss, **extra}.items():
+            part = torch.as_tensor(value, device=self.device).detach().double() * share
+            self._figures[name] = self._figures[name] + part if name in self._figures else part
+
+    def step(self, optimizer: ModuleOptimizer) -> tuple[dict[str, float], bool]:
+        """One update of the optimizer's parameters by the gradients of the parts since the last one.
 
         Returns:
             "loss", "gradient_norm" and the figures of `extra` as means over the batch, the same on every worker, and
@@ -59,8 +74,6 @@ class Updates:
         Raises:
             NotFinite: before the optimizer's step. Under fp16 an infinite gradient only leaves the step out.
         """
-        scaled = loss if self.world.size == 1 else loss * share
-        (self.scaler.scale(scaled) if self.scaler else scaled).backward()  # type: ignore[no-untyped-call]
         parameters = list(optimizer.parameters.values())
         all_reduce_gradients_(parameters, self.world)
         if self.scaler:  # after the sum, so that every worker finds the same infinities
@@ -68,7 +81,7 @@ class Updates:
                 self.scaler.unscale_(part)
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        values, stopping = self._agree({"loss": loss, **extra}, share)
+        values, stopping = self._agree()
         gradient_norm = norm.item()
         if not math.isfinite(values["loss"]) or not (self.scaler or math.isfinite(gradient_norm)):
             raise NotFinite(values["loss"], gradient_norm)
@@ -84,12 +97,10 @@ class Updates:
         if self.scaler:
             self.scaler.update()
 
-    def _agree(self, figures: Mapping[str, Tensor], share: float) -> tuple[dict[str, float], bool]:
+    def _agree(self) -> tuple[dict[str, float], bool]:
         """The figures as means over the global batch, and whether any worker's stop signal is raised."""
-        scalars = [torch.as_tensor(value, device=self.device).detach().double() for value in figures.values()]
-        vector = torch.stack([*scalars, torch.zeros((), dtype=torch.float64, device=self.device)])
-        if self.world.size > 1:
-            vector *= share
+        figures, self._figures = self._figures, {}
+        vector = torch.stack([*figures.values(), torch.zeros((), dtype=torch.float64, device=self.device)])
         vector[-1] = float(self.stopping())
         *values, stopping = self.world.all_reduce_(vector).tolist()
         return dict(zip(figures, values, strict=True)), stopping > 0

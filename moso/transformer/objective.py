@@ -5,7 +5,7 @@ B batch, T frames, N codebook size, h w token grid (s scene, o object, m motion)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from moso.errors import ConfigError, MismatchError
 from moso.tokens.clip_tokens import ClipTokens
 from moso.tokens.store import StoredBatch, TokenStore
+from moso.training.accumulation import split
 from moso.training.objective import Rival
 from moso.training.random import generator
 from moso.training.sampler import Sample
@@ -43,6 +44,20 @@ class Given:
     scene: Int[Tensor, "B hs ws"]
     object: Int[Tensor, "B ho wo"]
     motion: Int[Tensor, "B g hm wm"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some clips of a batch that is taken in parts (TrainingConfig.accumulation).
+
+    Attributes:
+        batch: their tokens.
+        weight: component -> the weights of the tokens that its cross-entropy counts, a clip, on average over the whole
+            batch: the cross-entropy is a mean over tokens, of which some parts of a batch have more than others.
+    """
+
+    batch: StoredBatch
+    weight: Mapping[str, float]
 
 
 class TransformerObjective:
@@ -98,20 +113,42 @@ class TransformerObjective:
         """The tokens of `samples`, on the CPU."""
         return self.store.batch([int(self.rows[sample.index]) for sample in samples])
 
+    def parts(self, batch: StoredBatch, samples: Sequence[Sample], count: int) -> list[tuple[Part, Sequence[Sample]]]:
+        """Clips by clips, with the weights that the whole batch has: see Part."""
+        nothing = [self.nothing_given(sample) for sample in samples]
+        target, given = self._to(batch, nothing)
+        masks = self._masks(nothing, self._random(samples))
+        weight = {}
+        for name in self.model.grids.components:
+            each = self._weights(name, target, given)
+            counted = each[masks[name]] if name in masks else each
+            weight[name] = counted.double().sum().item() / len(samples)
+        parts = []
+        for of in split(len(samples), count):
+            some = StoredBatch(batch.target[of], batch.pseudo_scene[of], batch.pseudo_object[of])
+            parts.append((Part(some, weight), samples[of]))
+        return parts
+
     def before_step(self, step: int, world: World) -> None:
         """Nothing precedes a step."""
 
-    def loss(self, batch: StoredBatch, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: StoredBatch | Part, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean of the cross-entropies (nats a token) of scene, object and masked motion tokens.
 
         A component that is absent is left out of it. The mask and the drawn tokens of a clip, and whether anything is
         given, are functions of the seed and of its position in the training.
         """
-        random = [generator(self.seed, "masking", sample.position) for sample in samples]
+        random = self._random(samples)
         nothing = [self.nothing_given(sample) for sample in samples]
-        target, given = self._to(batch, nothing)
-        frames = [0 if none else self.model.given_motion_frames for none in nothing]
-        losses = (self._single_losses if self.single else self._two_losses)(target, given, frames, random)
+        part = batch if isinstance(batch, Part) else Part(batch, {})
+        target, given = self._to(part.batch, nothing)
+        masks = self._masks(nothing, random)
+        weight = {name: self._weights(name, target, given) for name in self.model.grids.components}
+        totals = {name: mean * len(samples) for name, mean in part.weight.items()}
+        if self.single:
+            losses = self._single_losses(target, given, masks, weight, totals)
+        else:
+            losses = self._two_losses(target, given, masks["motion"], weight, totals, random)
         weights = {name: self.config.motion_weight if name == "motion" else 1.0 for name in losses}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum() / sum(weights.values())
         return total, {f"{name}_loss": loss.detach() for name, loss in losses.items()}
@@ -135,60 +172,81 @@ class TransformerObjective:
         motion = target.motion[:, : self.model.given_motion_frames].masked_fill(hide[..., None], mask)
         return target, Given(scene, object, motion)
 
-    def _two_losses(
-        self, target: ClipTokens, given: Given, frames: Sequence[int], random: Sequence[torch.Generator]
-    ) -> dict[str, Tensor]:
-        """TransformerSO's two and TransformerM's; `frames` have given motion tokens, clip by clip."""
+    def _random(self, samples: Sequence[Sample]) -> list[torch.Generator]:
+        """Of each sample; masks are drawn from it first."""
+        return [generator(self.seed, "masking", sample.position) for sample in samples]
+
+    def _masks(self, nothing: Sequence[bool], random: Sequence[torch.Generator]) -> dict[str, Bool[Tensor, "B *grid"]]:
+        """Component -> its masked tokens; motion's alone with TransformerSO, which predicts all of the others'."""
         model = self.model
+        frames = [0 if none else model.given_motion_frames for none in nothing]
+        if self.single:
+            several = [clip_mask(model.grids, n, g) for n, g in zip(frames, random, strict=True)]
+            stacked = (torch.stack(masks).to(model.device) for masks in zip(*several, strict=True))
+            return dict(zip((*CONTENT, "motion"), stacked, strict=True))
         drawn = [
             training_mask(model.grids.frames, model.grids.motion, n, g) for n, g in zip(frames, random, strict=True)
         ]
-        mask = torch.stack(drawn).to(model.device)
+        return {"motion": torch.stack(drawn).to(model.device)}
+
+    def _weights(self, name: str, target: ClipTokens, given: Given) -> Float[Tensor, "B *grid"]:
+        """What each token of a component counts in its cross-entropy; see LossConfig."""
+        if name != "motion":
+            pseudo, config = getattr(given, name), self.config
+            return weights(getattr(target, name), pseudo, config.changed_weight, config.unchanged_weight)
+        before = torch.cat([target.motion[:, :1], target.motion[:, :-1]], dim=1)
+        return weights(target.motion, before, self.config.moving_weight, 1.0)
+
+    def _two_losses(
+        self,
+        target: ClipTokens,
+        given: Given,
+        mask: Bool[Tensor, "B T h w"],
+        weight: Mapping[str, Tensor],
+        totals: Mapping[str, float],
+        random: Sequence[torch.Generator],
+    ) -> dict[str, Tensor]:
+        """TransformerSO's two and TransformerM's; `totals`: what each is divided by, the sum of its weights by
+        default."""
+        model = self.model
         logits = dict(zip(CONTENT, model.scene_object_logits(given.scene, given.object, given.motion), strict=True))
         losses = {
-            name: self._scene_object_loss(logits[name].flatten(0, 2), getattr(target, name), getattr(given, name))
+            name: self._cross_entropy(
+                logits[name].flatten(0, 2), getattr(target, name).flatten(), weight[name].flatten(), totals.get(name)
+            )
             for name in self.present
         }
         read = [self._read_by_guidance(logits[name].detach(), getattr(target, name), random) for name in CONTENT]
         guidance = model.guidance(read[0], read[1], given.scene, given.object, given.motion)
         motion = model.motion_logits(target.motion.masked_fill(mask, model.mask), guidance, mask)
-        return losses | {"motion": self._motion_loss(motion, target.motion, mask)}
+        found = self._cross_entropy(motion, target.motion[mask], weight["motion"][mask], totals.get("motion"))
+        return losses | {"motion": found}
 
     def _single_losses(
-        self, target: ClipTokens, given: Given, frames: Sequence[int], random: Sequence[torch.Generator]
+        self,
+        target: ClipTokens,
+        given: Given,
+        masks: Mapping[str, Tensor],
+        weight: Mapping[str, Tensor],
+        totals: Mapping[str, float],
     ) -> dict[str, Tensor]:
         """The single network's, on the masked tokens of each component."""
         model = self.model
-        drawn = [clip_mask(model.grids, n, g) for n, g in zip(frames, random, strict=True)]
-        scene, object, motion = (torch.stack(masks).to(model.device) for masks in zip(*drawn, strict=True))
-        masks = {"scene": scene, "object": object, "motion": motion}
         hidden = {name: getattr(target, name).masked_fill(mask, model.mask) for name, mask in masks.items()}
         asked = {name: masks[name].flatten().nonzero().squeeze(1) for name in model.grids.components}
         content = Content(hidden["scene"], hidden["object"], given.scene, given.object)
         logits = model.clip_logits(content, hidden["motion"], asked)
         losses = {}
-        for name in self.present:
-            true, pseudo = (getattr(clip, name)[masks[name]] for clip in (target, given))
-            losses[name] = self._scene_object_loss(logits[name], true, pseudo)
-        return losses | {"motion": self._motion_loss(logits["motion"], target.motion, motion)}
-
-    def _scene_object_loss(
-        self, logits: Float[Tensor, "n N"], true: Int[Tensor, "*shape"], pseudo: Int[Tensor, "*shape"]
-    ) -> Tensor:
-        weight = weights(true, pseudo, self.config.changed_weight, self.config.unchanged_weight)
-        return self._cross_entropy(logits, true.flatten(), weight.flatten())
-
-    def _motion_loss(
-        self, logits: Float[Tensor, "n N"], motion: Int[Tensor, "B T h w"], mask: Bool[Tensor, "B T h w"]
-    ) -> Tensor:
-        before = torch.cat([motion[:, :1], motion[:, :-1]], dim=1)
-        return self._cross_entropy(logits, motion[mask], weights(motion, before, self.config.moving_weight, 1.0)[mask])
+        for name in (*self.present, "motion"):
+            true, counts = getattr(target, name)[masks[name]], weight[name][masks[name]]
+            losses[name] = self._cross_entropy(logits[name], true, counts, totals.get(name))
+        return losses
 
     def _cross_entropy(
-        self, logits: Float[Tensor, "n N"], true: Int[Tensor, " n"], weight: Float[Tensor, " n"]
+        self, logits: Float[Tensor, "n N"], true: Int[Tensor, " n"], weight: Float[Tensor, " n"], total: float | None
     ) -> Tensor:
         each = F.cross_entropy(logits.float(), true, reduction="none", label_smoothing=self.config.label_smoothing)
-        return (each * weight).sum() / weight.sum()
+        return (each * weight).sum() / (weight.sum() if total is None else total)
 
     def _read_by_guidance(
         self, logits: Float[Tensor, "B h w N"], true: Int[Tensor, "B h w"], random: Sequence[torch.Generator]

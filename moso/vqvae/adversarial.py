@@ -44,20 +44,25 @@ class Discriminator:
         self.module: nn.Module = module
         self.name = f"{kind}_discriminator"
         self.optimizer, self.from_step = config.optimizer, config.from_step
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def fool(self, drawn: Float[Tensor, "B n 3 H W"], frames: Float[Tensor, "B n 3 H W"]) -> Float[Tensor, ""]:
         """The generator's term: low where drawn frames pass for true ones. Keeps both for `loss`."""
-        self._seen = frames, drawn.detach()
+        self._seen.append((frames, drawn.detach()))
         with _frozen(self.module):
             return hinge_fool(self.module(self._pictures(drawn)))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's own hinge loss on what `fool` saw last, and the mean logit of true and drawn patches."""
-        assert self._seen is not None, "fool() comes first"
-        (frames, drawn), self._seen = self._seen, None
+        """The discriminator's own hinge loss on what `fool` saw in this step, and the mean logit of true and drawn
+        patches; called again, on what the next call of `fool` saw."""
+        assert self._seen, "fool() comes first"
+        frames, drawn = self._seen.pop(0)
         real, fake = self.module(self._pictures(frames)), self.module(self._pictures(drawn))
         return hinge_real_or_drawn(real, fake), {"real": real.detach().mean(), "drawn": fake.detach().mean()}
+
+    def forget(self) -> None:
+        """Drop what `fool` saw, before a step."""
+        self._seen.clear()
 
     def _pictures(self, video: Float[Tensor, "B n 3 H W"]) -> Float[Tensor, "m C H W"]:
         return video.flatten(1, 2) if self.kind == "video" else video.flatten(0, 1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from moso.errors import ConfigError
 from moso.frames.clips import Clips, to_float
+from moso.training.accumulation import split
 from moso.training.config import TrainingConfig
 from moso.training.objective import Rival
 from moso.training.random import generator
@@ -66,6 +67,14 @@ class VQVAEObjective:
                 f"a clip has {pools} pools",
                 f"1 to {pools} would fit, or 0 for all",
             )
+        adversarial = loss.adversarial
+        if training.accumulation > 1 and adversarial.weight == "adaptive" and (adversarial.video or adversarial.image):
+            raise ConfigError(
+                "accumulation",
+                training.accumulation,
+                "the adaptive adversarial weight compares gradients of the whole batch",
+                'set loss.adversarial.weight to "fixed", accumulation to 1, or save memory by recompute',
+            )
         self.module: nn.Module = model
         self.model = model
         self.size = len(training_clips)
@@ -92,9 +101,18 @@ class VQVAEObjective:
         """The clip's id."""
         return self.training_clips.clips[index].id
 
+    def parts(
+        self, batch: UInt8[Tensor, "B T H W 3"], samples: Sequence[Sample], count: int
+    ) -> list[tuple[Tensor, Sequence[Sample]]]:
+        """Clips by clips: all terms are means over frames of which each clip has as many."""
+        return [(batch[part], samples[part]) for part in split(len(samples), count)]
+
     def before_step(self, step: int, world: World) -> None:
         """End the soft start where it is time: quantisation begins with this step."""
         self._world = world
+        self._outputs = None
+        for discriminator in self.discriminators:
+            discriminator.forget()
         self._choose_pools(step)
         if self.quantised_from is None and self._motion_in_use(step, world):
             self._initialise_codebook(step, world)
@@ -238,7 +256,9 @@ class VQVAEObjective:
         for part, weight in ((slice(None, still), 1.0), (slice(still, None), model.pools / self.pools)):
             self.model.quantizer.observe_(vectors[:, part].flatten(0, 1), tokens[:, part].flatten(), weight)
         slots = torch.tensor([s.position % self.training.batch for s in samples], device=vectors.device)
-        self._outputs = vectors, slots
+        before, self._outputs = self._outputs, (vectors, slots)
+        if before is not None:  # of this step's earlier parts
+            self._outputs = torch.cat([before[0], vectors]), torch.cat([before[1], slots])
 
     def _motion_in_use(self, step: int, world: World) -> bool:
         """Whether the soft start is over: its criterion is met, or its longest time is up."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moso.training.accumulation import split
 from moso.training.config import OptimizerConfig
 from moso.training.random import generator
 from moso.training.sampler import Sample
@@ -28,12 +29,11 @@ class ToyRival:
         with torch.no_grad():
             for parameter in self.module.parameters():
                 parameter.fill_(0.5)
-        self.seen: tuple[Tensor, Tensor] | None = None
+        self.seen: list[tuple[Tensor, Tensor]] = []
         self.turns: list[int] = []
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self.seen is not None
-        true, said = self.seen
+        true, said = self.seen.pop(0)
         self.turns.append(step)
         gap = self.module(true[:, None]) - self.module(said[:, None])
         return (1 - gap).relu().mean(), {"gap": gap.mean()}
@@ -67,7 +67,12 @@ class Toy:
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         return self.points[[sample.index for sample in samples]]
 
+    def parts(self, batch: Tensor, samples: Sequence[Sample], count: int) -> list[tuple[Tensor, Sequence[Sample]]]:
+        return [(batch[part], samples[part]) for part in split(len(samples), count)]
+
     def before_step(self, step: int, world: World) -> None:
+        for rival in self.rivals:
+            rival.seen.clear()
         if self.hook:
             self.hook(step)
 
@@ -77,8 +82,8 @@ class Toy:
         said, true = self.module(batch + 0.1 * noise)[:, 0], batch.sum(1)
         loss = (said - true).square().mean()
         for rival in self.rivals:
-            rival.seen = true, said.detach()
             if step >= rival.from_step:
+                rival.seen.append((true, said.detach()))
                 weight, bias = (p.detach() for p in rival.module.parameters())
                 loss = loss - 0.1 * (said * weight + bias).mean()
         return loss, {"absolute": (said - true).abs().mean()}
