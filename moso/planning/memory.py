@@ -22,6 +22,11 @@ from moso.vqvae.objective import VQVAEObjective
 
 WRITING = 3
 """Copies of a group of tensors while it is written: safetensors' input, what it builds, and the bytes it returns."""
+SCATTER = 1.4
+"""What the heap of a CPU's process holds, as a multiple of the activations that live in it: freed pieces lie between
+living ones, and kernels take some for themselves. Measured: 1.3 to 1.5 (docs/performance.md)."""
+PROCESS = 400 << 20
+"""Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
 DRAWS = 1 << 18
 """Random masks that the fullest batch is looked for among, at most."""
 
@@ -40,6 +45,7 @@ class StageMemory:
         checkpoint: the same while a checkpoint is written; on a GPU its copies lie in the host's memory.
         batches: prepared batches in the host's memory.
         flops: of a step, forward and backward, the heaviest one.
+        saved: of a checkpoint on disk.
     """
 
     weights: int
@@ -51,6 +57,7 @@ class StageMemory:
     checkpoint: int
     batches: int
     flops: int
+    saved: int
 
     @property
     def kept(self) -> int:
@@ -62,20 +69,16 @@ class StageMemory:
         """What a step takes beyond that."""
         return self.step - self.kept
 
-    @property
-    def tensors(self) -> int:
-        """Most that lives at once on the device."""
-        return max(self.step, self.validation)
-
     def on_device(self, device: torch.device) -> int:
-        """Bytes of the device's memory."""
-        return self.tensors if device.type == "cuda" else max(self.tensors, self.checkpoint) + self.batches
+        """Bytes of the device's memory; on a CPU of main memory, the process included.
 
-    def on_host(self, device: torch.device) -> int:
-        """Bytes of main memory, beside what the process itself takes."""
-        return (self.checkpoint - self.kept if device.type == "cuda" else self.on_device(device)) + (
-            self.batches if device.type == "cuda" else 0
-        )
+        On a GPU this is what torch.cuda.max_memory_allocated says; the context and cuDNN's workspaces come on top.
+        """
+        tensors = max(self.step, self.validation)
+        if device.type == "cuda":
+            return tensors
+        spread = self.kept + round(SCATTER * (tensors - self.kept))
+        return PROCESS + self.batches + max(spread, self.checkpoint)
 
 
 def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
@@ -112,7 +115,7 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         for (_, module), moment in zip(rivals, moments[1:], strict=True):
             groups += [_bytes(module.state_dict().values()), moment]
         gradients = _bytes(p.grad for module in modules for p in module.parameters() if p.grad is not None)
-        batch = objective.prepare(_first(training.batch))
+        batch = objective.prepare(trial.dealt(0))
         one = batch.nbytes if isinstance(batch, Tensor) else _bytes(_tensors(batch))
     return StageMemory(
         weights=weights - average,
@@ -124,6 +127,7 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         checkpoint=kept + writing(groups),
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
         flops=flops,
+        saved=sum(groups),
     )
 
 
@@ -166,12 +170,6 @@ def fullest_share(batch: int, steps: int) -> float:
     batches = max(1, min(steps, DRAWS // batch))
     draws = torch.rand(batches, batch, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return float((draws * (math.pi / 2)).cos().mean(1).max())
-
-
-def _first(count: int) -> list:  # type: ignore[type-arg]
-    from moso.training.sampler import Sample
-
-    return [Sample(i, 0, i) for i in range(count)]
 
 
 def _tensors(batch: object) -> Iterable[Tensor]:

@@ -36,10 +36,14 @@ class Trial:
         self.rivals = [(rival, ModuleOptimizer(rival.module, rival.optimizer)) for rival in objective.rivals]
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
 
+    def dealt(self, step: int) -> list[Sample]:
+        """The samples of a step."""
+        first = step * self.config.batch
+        return [Sample(first + i, 0, i) for i in range(self.config.batch)]
+
     def step(self, step: int) -> None:
         """One step, as it is at step `step` of the training; `objective.prepare` gives its batch."""
-        objective, count = self.objective, self.config.batch
-        dealt = [Sample(step * count + i, 0, i) for i in range(count)]
+        objective, dealt = self.objective, self.dealt(step)
         batch = objective.prepare(dealt)
         objective.module.train()
         objective.before_step(step, self.world)
