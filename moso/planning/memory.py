@@ -24,7 +24,7 @@ WRITING = 3
 """Copies of a group of tensors while it is written: safetensors' input, what it builds, and the bytes it returns."""
 SCATTER = 1.4
 """What the heap of a CPU's process holds, as a multiple of the activations that live in it: freed pieces lie between
-living ones, and kernels take some for themselves. Measured: 1.3 to 1.5 (docs/performance.md)."""
+living ones, and kernels take some for themselves. Measured: 1.3 to 1.5 (docs/plan.md)."""
 PROCESS = 400 << 20
 """Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
 DRAWS = 1 << 18

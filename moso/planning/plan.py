@@ -18,7 +18,7 @@ from moso.tokens.store import stored_arrays, token_dtype
 
 UTILISATION = 0.5
 """Share of a large matrix product's speed that a step is taken to reach where it is not measured. No source but the
-figures in docs/performance.md."""
+figures in docs/plan.md."""
 PRODUCT = 1024
 """Rows of the matrices whose product tells the device's speed."""
 
