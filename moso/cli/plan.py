@@ -35,7 +35,9 @@ class Bytes(click.ParamType):
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--memory", type=Bytes(), help="Plan for a device with so much free memory, such as 80GB.")
 @click.option("--clips", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of the token store.")
-@click.option("--frames", type=click.IntRange(min=1), help="Of the frame cache; by default those of the clips, in a row.")
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Of the frame cache; by default those of the clips, in a row."
+)
 @click.option("--measure", type=click.IntRange(min=1), help="Time so many real steps, on random data.")
 def command(
     preset: str,
@@ -66,9 +68,7 @@ def command(
         experiment = experiment.with_batch(batch)
     here = device_memory(where)
     free, speed = here if memory is None else memory, device_speed(where)
-    plans = {
-        name: plan_stage(experiment, name, where, flops_per_s=speed) for name in STAGES if stage in (None, name)
-    }
+    plans = {name: plan_stage(experiment, name, where, flops_per_s=speed) for name in STAGES if stage in (None, name)}
     for name, plan in plans.items():
         if measure and plan.needed <= min(size for size in (free, here, plan.needed) if size is not None):
             seconds = measure_step(experiment, name, where, measure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from moso.frames.clips import Clip
+from moso.frames.clips import Clip, Clips
 from moso.tokens.clip_tokens import ClipTokens, TokenGrids
-from moso.tokens.store import StoredBatch, StoreSettings
+from moso.tokens.store import StoredBatch, StoreSettings, TokenStore
 
 
-class RandomClips:
-    """Clips of random pixels, in the place of moso.frames.clips.Clips.
+class RandomClips(Clips):
+    """Clips of random pixels; there is no cache behind them.
 
     Args:
         count: of the set.
@@ -26,7 +27,7 @@ class RandomClips:
 
     def __init__(self, count: int, shape: tuple[int, int, int]) -> None:
         self.clips = [Clip(f"random_{i:06d}", 0) for i in range(count)]
-        self.shape = shape
+        self.clip_frames, self.shape = shape[0], shape
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -36,8 +37,8 @@ class RandomClips:
         return torch.randint(0, 256, (len(indices), *self.shape, 3), dtype=torch.uint8)
 
 
-class RandomTokens:
-    """A store of random tokens, in the place of moso.tokens.store.TokenStore.
+class RandomTokens(TokenStore):
+    """A store of random tokens; there are no files behind it.
 
     Args:
         count: clips of the training split; the validation split has as many.
@@ -45,16 +46,11 @@ class RandomTokens:
     """
 
     def __init__(self, count: int, settings: StoreSettings) -> None:
-        self.settings = settings
-        for name in ("grids", "codebook_size", "codebook_digest", "given_frames", "given_motion_frames"):
-            setattr(self, name, getattr(settings, name))
-        self.folder = "random tokens"
         split = ["train"] * count + ["validation"] * count
-        self.table = pd.DataFrame({"split": split, "clip_id": [f"random_{i:06d}@00000" for i in range(2 * count)]})
-
-    def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split's clips."""
-        return np.flatnonzero(self.table["split"].to_numpy() == split)
+        names = [f"random_{i:06d}@00000" for i in range(2 * count)]
+        table = pd.DataFrame({"split": split, "clip_id": names, "shard": 0, "row": range(2 * count)})
+        codebook = torch.zeros(settings.codebook_size, 1)
+        super().__init__(Path("random tokens"), settings, codebook, table)
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> StoredBatch:
         """int64 in [0, N)."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 
 from moso.config import build, load_preset
-from moso.errors import ConfigError
-from moso.frames.clips import Clips
 from moso.planning.perceptual import lpips_without_weights
 from moso.planning.samples import RandomClips, RandomTokens
-from moso.tokens.store import StoreSettings, TokenStore
+from moso.tokens.store import StoreSettings
 from moso.training.config import TrainingConfig
 from moso.training.objective import Objective
 from moso.transformer.config import LossConfig as TransformerLossConfig
@@ -102,7 +100,7 @@ def make_objective(experiment: Experiment, stage: Stage, device: torch.device) -
     if stage == "transformer":
         return _transformer(experiment, count, device)
     config = experiment.vqvae
-    clips = cast(Clips, RandomClips(count, (config.frames, config.height, config.width)))
+    clips = RandomClips(count, (config.frames, config.height, config.width))
     loss = experiment.vqvae_loss
     with device:  # .to() refuses fake parameters
         model = VQVAE(config)
@@ -136,5 +134,5 @@ def _transformer(experiment: Experiment, count: int, device: torch.device) -> Tr
             settings.codebook_digest,
             unconditional=loss.unconditional_share > 0,
         )
-    store = cast(TokenStore, RandomTokens(count, settings))
+    store = RandomTokens(count, settings)
     return TransformerObjective(model, store, loss, seed=SEED, validation_clips=experiment.validation_clips)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import torch
+
 from moso.training import precision
 from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
