@@ -77,6 +77,11 @@ class TrainingConfig:
         prefetch: batches prepared ahead in a background thread; 0: none, prepared in the loop.
         accumulation: parts in which a worker takes its share of the batch, one after the other, before the one update:
             less memory, the same step up to rounding (and dropout's draws); 1: the whole at once.
+        recompute: drop the activations inside the networks' blocks and compute them again for the gradient: the same
+            gradient with less memory, for about a third more time.
+        fused_attention: scaled_dot_product_attention; false: the written-out product, to compare with.
+        compile: torch.compile of the networks' blocks. Off: it takes a compiler, and minutes at the start. Where it
+            fails, the training is refused; nothing goes on uncompiled.
     """
 
     steps: int
@@ -95,6 +100,9 @@ class TrainingConfig:
     log_every: int = 20
     prefetch: int = 2
     accumulation: int = 1
+    recompute: bool = False
+    fused_attention: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -33,6 +33,7 @@ from moso.training.random import key_seed
 from moso.training.sampler import Sample, samples
 from moso.training.schedule import rate_factor
 from moso.training.settings import torch_settings
+from moso.training.switches import compiling, switch_
 from moso.training.update import NotFinite, Updates
 from moso.training.work import WorkFolder
 from moso.training.world import Solo, World, broadcast_
@@ -84,6 +85,7 @@ def train(
             stack.enter_context(work)
         device = next(objective.module.parameters()).device
         stack.enter_context(torch_settings(device, config.deterministic))
+        stack.enter_context(compiling(config.compile))
         return _Training(objective, config, seed, work, context, world, title, identity, device).run()
 
 
@@ -107,6 +109,7 @@ class _Training:
         self.on_checkpoint = context.on_checkpoint
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
         for module in (objective.module, *(rival.module for rival in objective.rivals)):
+            switch_(module, config)
             if config.channels_last:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if world.size > 1:

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from moso.training.segment import Segment, SwitchedAttention, plain_attention
 from moso.transformer.config import TransformerConfig
 
 Grid = tuple[int, int]
@@ -50,7 +51,7 @@ def rows(x: Float[Tensor, "*shape C"], at: Int[Tensor, " n"]) -> Float[Tensor, "
     return F.embedding(at, x.reshape(-1, x.shape[-1]))
 
 
-class Attention(nn.Module):
+class Attention(SwitchedAttention):
     """Multi-head self-attention among the L positions of each sequence."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -68,7 +69,11 @@ class Attention(nn.Module):
             q = F.rms_norm(q, (q.shape[-1],), self.query_scale)
             k = F.rms_norm(k, (k.shape[-1],), self.key_scale)
         # Measured at the sizes of sim_push: forward and backward as fast as the written-out form with two heads.
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        else:
+            mixed = plain_attention(q, k, v, dropout)
         out: Tensor = self.out(rearrange(mixed, "n head l d -> n l (head d)"))
         return out
 
@@ -124,7 +129,7 @@ class FrameConvolution(nn.Module):
         return x + mixed
 
 
-class Block(nn.Module):
+class Block(Segment):
     """A bidirectional block of TransformerSO and G, or of the single network: attention among all, then MLP."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -149,7 +154,7 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class FactorisedBlock(nn.Module):
+class FactorisedBlock(Segment):
     """A block of TransformerM: attention within each frame, then across frames at each position, then MLP."""
 
     def __init__(self, config: TransformerConfig) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from moso.training.segment import SwitchedAttention, plain_attention
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.layers import downsample_stack, fold, group_norm, residual_stack
 
@@ -71,7 +72,7 @@ class StillEncoder(nn.Module):
         return self.to_code(self.residuals(x))
 
 
-class TemporalAttention(nn.Module):
+class TemporalAttention(SwitchedAttention):
     """Self-attention over the frames of each working pool, at every spatial position (Eq. 1); nothing crosses pools.
 
     Released code: 4 heads of 64, no bias, the residual and LayerNorm after it, no positional encoding.
@@ -88,7 +89,10 @@ class TemporalAttention(nn.Module):
         x = x.permute(0, 1, 3, 4, 2)  # channels innermost; no copy where x is channels_last
         heads = self.queries_keys_values(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = heads.unbind(-3)  # (pools, frames, h, w, heads, channels of a head)
-        mixed = _attend_few(q, k, v) if x.shape[1] <= FEW_FRAMES else _attend(q, k, v)
+        if not self.fused:
+            mixed = plain_attention(*(part.movedim(1, -2) for part in (q, k, v))).movedim(-2, 1)
+        else:
+            mixed = _attend_few(q, k, v) if x.shape[1] <= FEW_FRAMES else _attend(q, k, v)
         return self.norm(x + self.join(mixed.flatten(-2))).permute(0, 1, 4, 2, 3)
 
 

@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from moso.training.segment import Segment
+
 
 def group_norm(channels: int, group: int) -> nn.GroupNorm:
     """GroupNorm with `group` channels a group."""
     return nn.GroupNorm(channels // group, channels)
 
 
-class Downsample(nn.Module):
+class Downsample(Segment):
     """A stride-2 layer: halves h and w (released code: conv 5x5 stride 2, norm, GELU, conv 3x3, norm, GELU, ReLU)."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, refine: bool, relu: bool, group: int) -> None:
@@ -50,7 +52,7 @@ def downsample_stack(
     return nn.Sequential(*layers)
 
 
-class Residual(nn.Module):
+class Residual(Segment):
     """h + GELU(norm(conv1x1(GELU(norm(conv3x3(h))))))  (released code, with GroupNorm for BatchNorm)."""
 
     def __init__(self, channels: int, hidden: int, *, group: int) -> None:
@@ -70,7 +72,7 @@ def residual_stack(blocks: int, channels: int, hidden: int, *, group: int) -> nn
     return nn.Sequential(*(Residual(channels, hidden, group=group) for _ in range(blocks)))
 
 
-class Upsample(nn.Module):
+class Upsample(Segment):
     """A transposed convolution with stride 2 (Sec. 3.1.3), norm and GELU; the last one of a decoder has neither."""
 
     def __init__(self, inputs: int, outputs: int, *, group: int | None) -> None:
