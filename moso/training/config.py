@@ -82,6 +82,8 @@ class TrainingConfig:
         fused_attention: scaled_dot_product_attention; false: the written-out product, to compare with.
         compile: torch.compile of the networks' blocks. Off: it takes a compiler, and minutes at the start. Where it
             fails, the training is refused; nothing goes on uncompiled.
+        peak_tflops: of the device in this precision, which model FLOPs utilisation is measured by; 0: that of a large
+            matrix product is measured.
     """
 
     steps: int
@@ -103,6 +105,7 @@ class TrainingConfig:
     recompute: bool = False
     fused_attention: bool = True
     compile: bool = False
+    peak_tflops: float = 0.0
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -110,6 +113,7 @@ class TrainingConfig:
             _at_least(name, getattr(self, name), 1)
         for name in ("gradient_clip", "validate_every", "prefetch"):
             _at_least(name, getattr(self, name), 0)
+        _at_least("peak_tflops", self.peak_tflops, 0)
         _share("warmup", self.warmup)
         _share("ema_decay", self.ema_decay)
         if self.accumulation > self.batch:

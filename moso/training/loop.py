@@ -25,6 +25,7 @@ from moso.tracking import NullTracker
 from moso.training import checkpoint, precision
 from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
+from moso.training.flops import Flops, measured_peak
 from moso.training.history import History, Means, record
 from moso.training.objective import Objective, Rival
 from moso.training.optimizer import ModuleOptimizer
@@ -33,6 +34,7 @@ from moso.training.random import key_seed
 from moso.training.sampler import Sample, samples
 from moso.training.schedule import rate_factor
 from moso.training.settings import torch_settings
+from moso.training.speed import Speed
 from moso.training.switches import compiling, switch_
 from moso.training.update import NotFinite, Updates
 from moso.training.work import WorkFolder
@@ -128,6 +130,7 @@ class _Training:
         self.rate = 0.0
         self.run_id: str | None = None
         self.saved: Path | None = None
+        self.flops: float | None = None
 
     def run(self) -> History:
         """Restore, train, and leave the result in the module."""
@@ -167,24 +170,24 @@ class _Training:
                     file=sys.stderr,
                     flush=True,
                 )
+        peak = config.peak_tflops * 1e12 or measured_peak(self.device, self.precision.name)
+        speed = Speed(self.objective.per_sample, config.batch, self.device, peak)
         batches = Batches(self._deal, self.objective.prepare, self.done, config.steps, config.prefetch)
         with batches, Progress(self.title, config.steps, "step", done=self.done) as progress:
             asked = time.monotonic()
-            waited, busy, since = 0.0, 0.0, self.done
             for dealt, batch in batches:
                 got = time.monotonic()
-                figures, stopping = self._step(batch, dealt)
+                figures, stopping = self._counted_step(batch, dealt)
                 self.done += 1
                 self.means.add(figures)
-                waited, busy = waited + got - asked, busy + time.monotonic() - got
-                rate = config.batch * (self.done - since) / max(waited + busy, 1e-9)
-                progress.advance(1, f"loss {figures['loss']:.4f}  {rate:.1f} samples/s")
+                speed.add(got - asked, time.monotonic() - got)
+                progress.advance(1, f"loss {figures['loss']:.4f}  {speed.rate:.1f} samples/s")
                 last = self.done == config.steps
                 if last or self.done % config.log_every == 0:
                     row = {**self.means.take(), "learning_rate": self.rate}
                     record(self.history, self.done, row)
-                    self.tracker.metrics({**row, "samples_per_s": rate, "data_wait_s": waited}, self.done)
-                    waited, busy, since = 0.0, 0.0, self.done
+                    speed.flops = self.flops
+                    self.tracker.metrics({**row, **speed.take()}, self.done)
                 if config.validate_every and (last or self.done % config.validate_every == 0):
                     self._validate()
                 if last or stopping or self.done % config.checkpoint_every == 0:
@@ -197,6 +200,20 @@ class _Training:
 
     def _deal(self, step: int) -> list[Sample]:
         return samples(self.seed, self.objective.size, step * self.config.batch, self.config.batch, self.world)
+
+    def _counted_step(self, batch: Any, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
+        """A step, whose FLOPs are counted where they are not known yet: at the first one, and where a rival begins.
+
+        What is counted is not compiled; the count is in the checkpoint, so that a resumed run counts at no other step.
+        """
+        begins = any(rival.from_step == self.done for rival in self.objective.rivals)
+        if self.flops is not None and not begins:
+            return self._step(batch, dealt)
+        uncompiled = torch.compiler.set_stance("force_eager") if self.config.compile else contextlib.nullcontext()
+        with uncompiled, Flops() as flops:
+            result = self._step(batch, dealt)
+        self.flops = flops.total
+        return result
 
     def _step(self, batch: Any, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
         """One step: its figures, the same on every worker, and whether any worker was asked to stop."""
@@ -278,6 +295,7 @@ class _Training:
             "history": self.history,
             "means": self.means.sums,
             "run_id": self.run_id,
+            "flops": self.flops,
         }
         whole = checkpoint.Checkpoint(self.done, tensors, state)
         self.saved = checkpoint.save(self.work.checkpoints, whole, self.config.keep_checkpoints)
@@ -313,6 +331,7 @@ class _Training:
         self.history = list(found.state["history"])
         self.means = Means(found.state["means"])
         self.run_id = found.state["run_id"]
+        self.flops = found.state["flops"]
         self.done = found.step
         self.saved = checkpoint.folder_of(self.work.checkpoints, found.step)
         if self.world.rank == 0 and 0 < self.done < self.config.steps:

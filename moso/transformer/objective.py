@@ -5,6 +5,7 @@ B batch, T frames, N codebook size, h w token grid (s scene, o object, m motion)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,7 @@ class TransformerObjective:
         self.present = [name for name in CONTENT if name in model.grids.components]
         self.module: nn.Module = model
         self.rivals: Sequence[Rival] = ()
+        self.per_sample = {"tokens": sum(math.prod(model.grids.shape(name)) for name in model.grids.components)}
         self.model, self.store, self.config, self.seed = model, store, loss, seed
         self.rows = store.rows("train")
         self.size = len(self.rows)

@@ -78,6 +78,7 @@ class VQVAEObjective:
         self.module: nn.Module = model
         self.model = model
         self.size = len(training_clips)
+        self.per_sample = {"images": model.config.frames}
         self.config, self.loss_config, self.training = config, loss, training
         self.training_clips, self.validation_clips = training_clips, validation_clips
         self.seed = seed

@@ -55,6 +55,7 @@ class Toy:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator(0, "toy", i)) * 0.3)
         self.module.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         self.size = SIZE
+        self.per_sample = {"points": 1}
         self.rivals = () if rival_from is None else (ToyRival(rival_from),)
         self.points = torch.randn(SIZE, 4, generator=generator(0, "points"))
         self.hook = hook
