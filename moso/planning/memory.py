@@ -22,9 +22,6 @@ from moso.vqvae.objective import VQVAEObjective
 
 WRITING = 3
 """Copies of a group of tensors while it is written: safetensors' input, what it builds, and the bytes it returns."""
-SCATTER = 1.4
-"""What the heap of a CPU's process holds, as a multiple of the activations that live in it: freed pieces lie between
-living ones, and kernels take some for themselves. Measured: 1.3 to 1.5 (docs/plan.md)."""
 PROCESS = 400 << 20
 """Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
 DRAWS = 1 << 18
@@ -46,6 +43,7 @@ class StageMemory:
         batches: prepared batches in the host's memory.
         flops: of a step, forward and backward, the heaviest one.
         saved: of a checkpoint on disk.
+        scattered: what a CPU's heap holds beyond what lives, at the fullest moment (see MemoryMeter).
     """
 
     weights: int
@@ -58,6 +56,7 @@ class StageMemory:
     batches: int
     flops: int
     saved: int
+    scattered: int
 
     @property
     def kept(self) -> int:
@@ -77,8 +76,7 @@ class StageMemory:
         tensors = max(self.step, self.validation)
         if device.type == "cuda":
             return tensors
-        spread = self.kept + round(SCATTER * (tensors - self.kept))
-        return PROCESS + self.batches + max(spread, self.checkpoint)
+        return PROCESS + self.batches + self.scattered + max(tensors, self.checkpoint)
 
 
 def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
@@ -101,7 +99,7 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
             with FlopCounterMode(display=False) as counter:
                 trial.step(step)
             flops = max(flops, counter.get_total_flops())
-        peak, kept = meter.peak, meter.live
+        peak, kept, held, rest = meter.peak, meter.live, meter.held_peak, meter.held
         meter.restart()
         if training.validate_every:
             trial.validate()
@@ -128,6 +126,7 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
         flops=flops,
         saved=sum(groups),
+        scattered=max(0, round(held - rest) - (peak - kept)),
     )
 
 

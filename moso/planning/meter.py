@@ -12,6 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 ATEN = torch.ops.aten
+LARGE = 32 << 20
+"""Bytes from which glibc takes a piece of memory from the system and not from its heap, at the latest."""
+SCATTER = 1.4
+"""What the heap holds as a multiple of what lives in it: freed pieces lie between living ones. Measured
+(docs/plan.md)."""
 
 
 class MemoryMeter(TorchDispatchMode):
@@ -29,17 +34,21 @@ class MemoryMeter(TorchDispatchMode):
     Attributes:
         live: bytes at present.
         peak: most bytes so far, since `restart`.
+        held: the same bytes as a CPU's process holds them: storages below LARGE lie in the heap and count SCATTER
+            times, larger ones are the system's pages, given back when they are freed.
+        held_peak: most of that since `restart`.
     """
 
     def __init__(self, true: float = 1.0) -> None:
         super().__init__()
         self.true = true
         self.live = self.peak = 0
+        self.held = self.held_peak = 0.0
         self._known: set[int] = set()
 
     def restart(self) -> None:
         """Forget the peak."""
-        self.peak = self.live
+        self.peak, self.held_peak = self.live, self.held
 
     def count(self, tensor: Tensor) -> None:
         """Count the tensor's storage, unless it is counted already."""
@@ -51,11 +60,14 @@ class MemoryMeter(TorchDispatchMode):
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
+        self.held += _held(size)
+        self.held_peak = max(self.held_peak, self.held)
         weakref.finalize(storage, self._free, key, size).atexit = False
 
     def _free(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.live -= size
+        self.held -= _held(size)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -66,6 +78,10 @@ class MemoryMeter(TorchDispatchMode):
             if isinstance(value, Tensor):
                 self.count(value)
         return out
+
+
+def _held(size: int) -> float:
+    return size if size >= LARGE else SCATTER * size
 
 
 def _is_fake(tensor: Tensor) -> bool:

@@ -34,6 +34,7 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
             "optimizer": memory.optimizer,
             "average": memory.average,
             "activations": memory.activations,
+            "scattered in the heap": 0 if gpu else memory.scattered,
             "the process": 0 if gpu else PROCESS,
         }
         yield ""
