@@ -65,7 +65,8 @@ class TrainingConfig:
         gradient_clip: largest norm of the whole gradient; 0: not clipped.
         ema_decay: decay of the average of the weights that validation and the result use; 0: no average.
         precision: "float32"; "bf16" or "fp16" by autocast; "auto": float32 on a CPU (bf16 is up to 90 times slower than
-            float32 on CPUs without its instructions), bf16 on CUDA.
+            float32 on CPUs without its instructions), bf16 on CUDA; "fastest": bf16 also on CPUs that have its
+            instructions, so that the result depends on the machine. The log says what was taken, and why.
         channels_last: keep 4-D weights in the channels_last layout (2 to 4 times faster convolutions on a CPU).
         deterministic: ask torch for deterministic algorithms. On a CPU equal runs give equal bits; on CUDA torch warns
             where an operation has none.
@@ -84,6 +85,8 @@ class TrainingConfig:
             fails, the training is refused; nothing goes on uncompiled.
         peak_tflops: of the device in this precision, which model FLOPs utilisation is measured by; 0: that of a large
             matrix product is measured.
+        profile_steps: steps, from a start's second one on, whose torch.profiler trace is written into the folder
+            traces/ beside the work folder of the training; 0: none.
     """
 
     steps: int
@@ -93,7 +96,7 @@ class TrainingConfig:
     warmup: float = 0.0
     gradient_clip: float = 0.0
     ema_decay: float = 0.0
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fastest", "float32", "bf16", "fp16"] = "auto"
     channels_last: bool = False
     deterministic: bool = True
     checkpoint_every: int = 200
@@ -106,12 +109,13 @@ class TrainingConfig:
     fused_attention: bool = True
     compile: bool = False
     peak_tflops: float = 0.0
+    profile_steps: int = 0
 
     def __post_init__(self) -> None:
         check_choices(self)
         for name in ("steps", "batch", "checkpoint_every", "keep_checkpoints", "log_every", "accumulation"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("gradient_clip", "validate_every", "prefetch"):
+        for name in ("gradient_clip", "validate_every", "prefetch", "profile_steps"):
             _at_least(name, getattr(self, name), 0)
         _at_least("peak_tflops", self.peak_tflops, 0)
         _share("warmup", self.warmup)

@@ -36,6 +36,7 @@ from moso.training.schedule import rate_factor
 from moso.training.settings import torch_settings
 from moso.training.speed import Speed
 from moso.training.switches import compiling, switch_
+from moso.training.trace import Trace
 from moso.training.update import NotFinite, Updates
 from moso.training.work import WorkFolder
 from moso.training.world import Solo, World, broadcast_
@@ -173,12 +174,19 @@ class _Training:
         peak = config.peak_tflops * 1e12 or measured_peak(self.device, self.precision.name)
         speed = Speed(self.objective.per_sample, config.batch, self.device, peak)
         batches = Batches(self._deal, self.objective.prepare, self.done, config.steps, config.prefetch)
-        with batches, Progress(self.title, config.steps, "step", done=self.done) as progress:
+        folder = self.work.folder  # which goes with the end of the training: traces stay beside it
+        trace = Trace(
+            config.profile_steps if self.world.rank == 0 else 0,
+            folder.parent / "traces" / f"{folder.name}_step_{self.done}.json",
+            self.device,
+        )
+        with batches, trace, Progress(self.title, config.steps, "step", done=self.done) as progress:
             asked = time.monotonic()
             for dealt, batch in batches:
                 got = time.monotonic()
                 figures, stopping = self._counted_step(batch, dealt)
                 self.done += 1
+                trace.step()
                 self.means.add(figures)
                 speed.add(got - asked, time.monotonic() - got)
                 progress.advance(1, f"loss {figures['loss']:.4f}  {speed.rate:.1f} samples/s")

@@ -56,7 +56,14 @@ def choose(setting: str, device: torch.device) -> Precision:
     cpu = device.type == "cpu"
     if setting == "auto":
         name = "float32" if cpu else "bf16"
-        return Precision(name, f"{name}, the default on {device.type}")
+        reason = f"{name}, the default on {device.type}"
+        if cpu and cpu_has_bf16():
+            reason += " (it has bfloat16 instructions: precision bf16 is faster, with other bits)"
+        return Precision(name, reason)
+    if setting == "fastest":
+        has = not cpu or cpu_has_bf16()
+        name = "bf16" if has else "float32"
+        return Precision(name, f"{name}, as this {device.type} has {'' if has else 'no '}bfloat16 instructions")
     if setting == "bf16" and cpu and not cpu_has_bf16():
         raise ConfigError("precision", setting, "this CPU has no bfloat16 instructions", "take float32 or auto")
     if setting == "fp16" and cpu:

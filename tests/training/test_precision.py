@@ -35,3 +35,13 @@ def test_autocast_computes_in_the_chosen_format_and_float32_does_not_cast():
         assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
     with precision.Precision("float32", "").autocast(CPU):
         assert layer(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_fastest_takes_bf16_where_the_cpu_has_it_and_says_why_while_auto_stays_with_float32(monkeypatch):
+    for has, name, why in ((True, "bf16", "has bfloat16"), (False, "float32", "has no bfloat16")):
+        monkeypatch.setattr(precision, "cpu_has_bf16", lambda has=has: has)
+        chosen = precision.choose("fastest", CPU)
+        assert chosen.name == name
+        assert why in chosen.reason
+        assert precision.choose("auto", CPU).name == "float32"
+        assert ("bf16 is faster" in precision.choose("auto", CPU).reason) == has
