@@ -24,6 +24,7 @@ class OptimizerConfig:
         weight_decay: decoupled ("adam": L2) decay of matrices and kernels; vectors are never decayed. No source: off.
         momentum: Muon's (Nesterov); 0.95 as in Jordan et al. 2024.
         iterations: Newton-Schulz iterations of Muon; 5 as in Jordan et al. 2024.
+        fused: Adam's update in one kernel; false: operation by operation, to compare with.
         adamw_parameters: patterns (fnmatch) of parameter names that "muon" leaves to AdamW beside those that it
             leaves anyway (see optimizer.py); one that matches no parameter is refused.
     """
@@ -37,6 +38,7 @@ class OptimizerConfig:
     momentum: float = 0.95
     iterations: int = 5
     adamw_parameters: tuple[str, ...] = ()
+    fused: bool = True
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -83,6 +85,7 @@ class TrainingConfig:
         fused_attention: scaled_dot_product_attention; false: the written-out product, to compare with.
         compile: torch.compile of the networks' blocks. Off: it takes a compiler, and minutes at the start. Where it
             fails, the training is refused; nothing goes on uncompiled.
+        pin_memory: on CUDA, batches are prepared in page-locked memory; no effect on a CPU.
         peak_tflops: of the device in this precision, which model FLOPs utilisation is measured by; 0: that of a large
             matrix product is measured.
         profile_steps: steps, from a start's second one on, whose torch.profiler trace is written into the folder
@@ -108,6 +111,7 @@ class TrainingConfig:
     recompute: bool = False
     fused_attention: bool = True
     compile: bool = False
+    pin_memory: bool = True
     peak_tflops: float = 0.0
     profile_steps: int = 0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from moso.training.flops import Flops, measured_peak
 from moso.training.history import History, Means, record
 from moso.training.objective import Objective, Rival
 from moso.training.optimizer import ModuleOptimizer
+from moso.training.pinning import pinned
 from moso.training.prefetch import Batches
 from moso.training.random import key_seed
 from moso.training.sampler import Sample, samples
@@ -109,6 +110,9 @@ class _Training:
     ) -> None:
         self.objective, self.config, self.seed, self.work = objective, config, seed, work
         self.world, self.title, self.identity, self.device = world, title, identity, device
+        if config.accumulation > config.batch // world.size:
+            rule = f"each of {world.size} workers gets {config.batch // world.size} samples of a batch, or one more"
+            raise ConfigError("accumulation", config.accumulation, rule, "lower it")
         self.on_checkpoint = context.on_checkpoint
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
         for module in (objective.module, *(rival.module for rival in objective.rivals)):
@@ -173,7 +177,7 @@ class _Training:
                 )
         peak = config.peak_tflops * 1e12 or measured_peak(self.device, self.precision.name)
         speed = Speed(self.objective.per_sample, config.batch, self.device, peak)
-        batches = Batches(self._deal, self.objective.prepare, self.done, config.steps, config.prefetch)
+        batches = Batches(self._deal, self._prepare, self.done, config.steps, config.prefetch)
         folder = self.work.folder  # which goes with the end of the training: traces stay beside it
         trace = Trace(
             config.profile_steps if self.world.rank == 0 else 0,
@@ -205,6 +209,10 @@ class _Training:
                         f"{self.title}: stopped after step {self.done} of {config.steps}; rerun to go on"
                     )
                 asked = time.monotonic()
+
+    def _prepare(self, dealt: Sequence[Sample]) -> Any:
+        batch = self.objective.prepare(dealt)
+        return pinned(batch) if self.config.pin_memory and self.device.type == "cuda" else batch
 
     def _deal(self, step: int) -> list[Sample]:
         return samples(self.seed, self.objective.size, step * self.config.batch, self.config.batch, self.world)

@@ -92,7 +92,13 @@ class ModuleOptimizer:
             ]
             rate = config.adamw_learning_rate if config.name == "muon" else config.learning_rate
             self.parts.append(
-                kind([g for g in groups if g["params"]], lr=rate, betas=config.betas, eps=config.epsilon, fused=True)
+                kind(
+                    [g for g in groups if g["params"]],
+                    lr=rate,
+                    betas=config.betas,
+                    eps=config.epsilon,
+                    fused=config.fused,
+                )
             )
         self._peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 

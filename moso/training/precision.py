@@ -58,7 +58,7 @@ def choose(setting: str, device: torch.device) -> Precision:
         name = "float32" if cpu else "bf16"
         reason = f"{name}, the default on {device.type}"
         if cpu and cpu_has_bf16():
-            reason += " (it has bfloat16 instructions: precision bf16 is faster, with other bits)"
+            reason += " (it has bfloat16 instructions, which precision bf16 would use, with other bits)"
         return Precision(name, reason)
     if setting == "fastest":
         has = not cpu or cpu_has_bf16()

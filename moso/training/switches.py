@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -30,7 +31,7 @@ def switch_(module: nn.Module, config: TrainingConfig) -> None:
         if isinstance(part, SwitchedAttention):
             part.fused = config.fused_attention
     if config.compile:
-        parts = segments or [module]
+        parts: list[nn.Module] = [*segments] or [module]
         if type(parts[0]).__module__.startswith("torch."):
             raise ConfigError(
                 "compile", True, f"{type(module).__name__} has no segments", "set training.compile to false"
@@ -53,13 +54,13 @@ def compiling(on: bool) -> Iterator[None]:
     import torch._dynamo  # takes a second: only where it is needed
 
     refused = (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit)
-    settings = {
+    settings: dict[str, Any] = {
         "recompile_limit": RECOMPILATIONS,
         "accumulated_recompile_limit": 16 * RECOMPILATIONS,
         "fail_on_recompile_limit_hit": True,
         "suppress_errors": False,
     }
-    with torch._dynamo.config.patch(**settings):
+    with torch._dynamo.config.patch(settings):
         try:
             yield
         except refused as error:

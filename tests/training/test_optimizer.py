@@ -114,3 +114,22 @@ def test_state_of_an_unknown_parameter_or_another_shape_is_refused():
 def test_a_module_without_trainable_parameters_is_refused():
     with pytest.raises(ConfigError, match="no parameter"):
         ModuleOptimizer(nn.Linear(2, 2).requires_grad_(False), OptimizerConfig())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+def test_the_fused_update_is_the_one_written_out(name):
+    from dataclasses import replace
+
+    found = []
+    config = OptimizerConfig(name, learning_rate=0.02, weight_decay=0.1)
+    for fused in (True, False):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
+        optimizer = ModuleOptimizer(module, replace(config, fused=fused))
+        for _ in range(3):
+            optimizer.zero_grad()
+            module(torch.ones(2, 3)).square().sum().backward()
+            optimizer.step()
+        found.append([p.detach() for p in module.parameters()])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
