@@ -30,11 +30,11 @@ def test_every_preset_has_a_plan(preset) -> None:
 
 
 def test_the_batch_that_fits_is_the_largest_that_does() -> None:
-    wide = TINY.with_batch(64)
+    wide = TINY.with_batch(9)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
     six, seven = (plan_stage(TINY.with_batch(n), "vqvae", CPU, flops_per_s=1e11).needed for n in (6, 7))
     assert largest_batch(wide, "vqvae", CPU, plan, (six + seven) // 2)[0] == 6
-    with pytest.raises(ConfigError, match=r"train_vqvae.training.batch = 64: takes .*; 6 would fit"):
+    with pytest.raises(ConfigError, match=r"train_vqvae.training.batch = 9: takes .*; 6 would fit"):
         check_fits(wide, "vqvae", plan, CPU, (six + seven) // 2)
     with pytest.raises(ConfigError, match="larger machine"):
         check_fits(wide, "vqvae", plan, CPU, 1 << 20)
