@@ -48,7 +48,7 @@ class Experiment:
     vqvae_loss: LossConfig
     objective: ObjectiveConfig
     transformer_loss: TransformerLossConfig
-    training: Mapping[Stage, TrainingConfig]
+    training: Mapping[str, TrainingConfig]
     given_frames: int
     validation_clips: int = 64
 
@@ -80,7 +80,9 @@ class Experiment:
     def with_batch(self, batch: int, stage: Stage | None = None) -> Experiment:
         """The same with another batch, of one stage or of both."""
         chosen = STAGES if stage is None else (stage,)
-        changed = {name: dataclasses.replace(self.training[name], batch=batch) for name in chosen}
+        changed: dict[str, TrainingConfig] = {
+            name: dataclasses.replace(self.training[name], batch=batch) for name in chosen
+        }
         return dataclasses.replace(self, training={**self.training, **changed})
 
     @property
