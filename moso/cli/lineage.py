@@ -46,9 +46,9 @@ def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json
     """
     import json
 
+    from moso.cli.lineage_checkpoints import with_checkpoints
     from moso.config import to_dict
     from moso.lineage import trace
-    from moso.training.kept import with_checkpoints
 
     work = project / os.environ.get("MOSO_WORK", ".work")
     claims, links, folder = _begin(reference, project, work)
@@ -83,14 +83,14 @@ def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str]
         from moso.adapters.mlflow_lineage import of_run, run_id_of
 
         if run_id := run_id_of(reference):
-            from moso.training.kept import of_unfinished
+            from moso.cli.lineage_checkpoints import of_unfinished
 
             origin = of_run(run_id, project)
             left = [of_unfinished(run_id, work)] if origin.unfinished else []
             return origin.claims, [*origin.links, *left], None
+    from moso.cli.lineage_checkpoints import from_work
     from moso.lineage import roots
     from moso.provenance import FILE
-    from moso.training.kept import from_work
 
     if not (folder / FILE).exists() and (found := from_work(folder)):
         return *found, folder
@@ -101,7 +101,7 @@ def _deep(links: Sequence[Link], project: Path, raw: Path | None) -> Link:
     """Every row of the episodes' manifest against its episode, decoded and hashed anew."""
     import pandas as pd
 
-    from moso.datasets.rehash import changed_episodes, raw_folder
+    from moso.cli.lineage_episodes import changed_episodes, raw_folder
     from moso.errors import DataError
     from moso.lineage import Link
     from moso.progress import Progress
