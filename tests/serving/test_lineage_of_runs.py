@@ -130,6 +130,23 @@ def test_weights_that_were_changed_since_are_damaged(project, trained):
     assert (status, links["vqvae"]["state"]) == (1, "damaged")
 
 
+def test_a_training_whose_last_figures_are_not_the_runs_is_another(project, trained):
+    folder = project / "models/tiny/vqvae"
+    record = json.loads((folder / "provenance.json").read_text())
+    path = folder / "history.csv"
+    head, *rows = path.read_text().splitlines()
+    cells = rows[-1].split(",")
+    cells[head.split(",").index("loss")] = "123.0"
+    path.write_text("\n".join([head, *rows[:-1], ",".join(cells)]) + "\n")
+    _, before = lineage(project, trained.run_id)
+    assert before["vqvae"]["state"] == "damaged"
+    names = {name: record[name] for name in ("format", "step", "config", "inputs")}
+    write_provenance(folder, version=record["format_version"], **names)  # as if another training had written it
+    status, links = lineage(project, trained.run_id)
+    assert (status, links["vqvae"]["state"], links["vqvae's run"]["state"]) == (1, "verified", "differs")
+    assert "loss ends at 123" in links["vqvae's run"]["note"]
+
+
 def test_a_run_that_records_too_little_says_what_is_missing(project, trained):
     tracker = MlflowTracker(trained.uri)
     run_id = tracker.start("by hand", params={}, tags={"step": "evaluate"})
