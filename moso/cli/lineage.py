@@ -65,10 +65,26 @@ def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json
             click.echo(f"{'':22} {link.note} (named by: {link.needed_by})")
         names = ", ".join(f"{link.what} {link.digest[:12]} {link.state}" for link in wrong)
         click.echo(f"not whole: {names}" if wrong else f"whole: {len(links)} links, every digest verified")
+        if registered := _registered(folder):
+            click.echo(registered)
         if not deep and any(link.what == "manifest" for link in links):
             click.echo("the manifest's rows were not held against the episodes' files; --deep decodes and hashes each")
     if wrong:
         sys.exit(1)
+
+
+def _registered(folder: Path | None) -> str:
+    """The version that promotion made of a report's model, as its promotion.json says; "" where there is none."""
+    import json
+
+    path = folder / "promotion.json" if folder else None
+    if path is None or not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    if "decision" not in record:
+        return ""
+    outcome = record["decision"]["outcome"].replace("_", " ")
+    return f"registered as models:/{record['model']}/{record['version']} ({outcome}); `moso lineage` follows it too"
 
 
 def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str], list[Link], Path | None]:

@@ -36,6 +36,8 @@ def show(report: Path) -> None:
 
     figures = read_figures(report)
     protocol = figures["protocol"]
+    if name := figures.get("protocol_name"):
+        click.echo(f"{name}\n")
     table = pd.DataFrame.from_dict(method_figures(figures), orient="index").rename(columns=heading)
     click.echo(table.round(4).to_string(na_rep="") if len(table) else "no figures")
     if "clips" in protocol:
@@ -43,6 +45,9 @@ def show(report: Path) -> None:
         click.echo(
             f"\n{drawn}{protocol['clips']} clips of {protocol.get('episodes', '?')} episodes; SSIM as a fraction"
         )
+    for baseline, of_metric in figures.get("margins", {}).items():
+        parts = (f"{heading(m)} {i['mean']:+.4f} [{i['low']:+.4f}, {i['high']:+.4f}]" for m, i in of_metric.items())
+        click.echo(f"{baseline.replace('_', ' ')}: {', '.join(parts)}")
     for metric, found in figures.get("frechet", {}).items():
         click.echo(f"{heading(metric)}: {_frechet(found)}")
     for entry in figures.get("not_computed", ()):

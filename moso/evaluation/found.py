@@ -78,6 +78,7 @@ class Found:
             model_digest=model_digest,
             sampling=sampling,
         )
+        figures["protocol_name"] = self.asked.name or self.asked.title
         return {**figures, **({"rollout": self.rollout.summary()} if self.rollout is not None else {})}
 
     def table(self, summary: Mapping[str, Any]) -> BenchmarkTable:
@@ -85,7 +86,10 @@ class Found:
         bounds = ("reconstruction",) if self.main != "reconstruction" else ()
         methods = [self.main, *(self.comparison.baselines if self.comparison else ()), *bounds]
         ours = {method: dict(summary[method]) for method in methods if method in summary}
-        reasons = {entry.metric: entry.reason for entry in self.not_computed}
+        reasons = {
+            entry.metric: f"{entry.reason}; get it with `{entry.command}`" if entry.command else entry.reason
+            for entry in self.not_computed
+        }
         return table_of(self.asked, ours, self.protocol, main=self.main, not_computed=reasons)
 
     def write_figures(self, folder: Path, *, model_digest: str, sampling: SamplingConfig) -> BenchmarkTable:

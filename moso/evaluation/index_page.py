@@ -185,13 +185,37 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
         tag(
             "main",
             tag("header", tag("h1", title), tag("p", what, class_="note")),
-            tag("section", tag("h2", "Runs"), _table(runs, metrics, beside), id="runs"),
+            tag("section", tag("h2", "Runs"), _tables(runs, beside), id="runs"),
             tag("section", tag("h2", "Compare"), _chooser(runs), id="compare"),
         ),
         tag("script", Markup(_data(runs, metrics)), type="application/json", id="data"),
         tag("script", Markup(SCRIPT)),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _tables(runs: Sequence[Run], beside: Path) -> Markup:
+    """A table a protocol, under its words: figures of two protocols stand in no common column."""
+    by_protocol: dict[str, list[Run]] = {}
+    for run in runs:
+        by_protocol.setdefault(run.protocol_digest, []).append(run)
+    parts = []
+    for some in by_protocol.values():
+        metrics = list(dict.fromkeys(metric for run in some for metric in run.figures.get(run.main, {})))
+        parts.append(tag("h3", _words(some[0].metrics)) + _table(some, metrics, beside))
+    return Markup("".join(parts))
+
+
+def _words(metrics: Mapping[str, Any]) -> str:
+    """A protocol in a line: its name, and what sets it apart from others of the same task."""
+    p = metrics["protocol"]
+    name = metrics.get("protocol_name", "")
+    done = f"{p.get('given_frames')} \u2192 {p.get('predicted_frames')} frames"
+    size = f"{p.get('height')} \u00d7 {p.get('width')}"
+    samples = p.get("samples_per_video", 1)
+    many = f"{samples} samples a clip" if samples != 1 else ""
+    words = [name, p.get("task", "prediction"), done, size, str(p.get("split", "")), many]
+    return ", ".join(str(word) for word in words if word)
 
 
 def _table(runs: Sequence[Run], metrics: Sequence[str], beside: Path) -> Markup:
