@@ -33,6 +33,7 @@ def show(report: Path) -> None:
 
     from moso.evaluation.metrics import heading
     from moso.evaluation.per_clip import method_figures, read_figures
+    from moso.evaluation.protocol_file import flat
 
     figures = read_figures(report)
     protocol = figures["protocol"]
@@ -54,8 +55,8 @@ def show(report: Path) -> None:
         how = f"; get it with: {entry['command']}" if entry["command"] else ""
         click.echo(f"{heading(entry['metric'])} not computed: {entry['reason']}{how}")
     click.echo(f"\nprotocol {figures['protocol_digest']}")
-    for line in _lines(protocol):
-        click.echo(f"  {line}")
+    for field, value in sorted(flat(protocol).items()):
+        click.echo(f"  {field}: {value}")
 
 
 @command.command("table", epilog=examples("moso metrics table reports", "moso metrics table reports --csv table.csv"))
@@ -132,12 +133,3 @@ def _frechet(found: Mapping[str, Any]) -> str:
         f"{found['value']:.2f}, {found['drawn']} drawn against {found['reference']} true ones{left_out}; "
         f"extrapolated to infinitely many: {beyond}"
     )
-
-
-def _lines(values: Mapping[str, Any], at: str = "") -> list[str]:
-    """ "name: value", nested names with dots, sorted."""
-    found: list[str] = []
-    for name, value in sorted(values.items()):
-        path = f"{at}{name}"
-        found += _lines(value, f"{path}.") if isinstance(value, Mapping) and value else [f"{path}: {value}"]
-    return found

@@ -19,8 +19,9 @@ from urllib.parse import quote
 from moso.errors import DataError
 from moso.evaluation.index_script import SCRIPT, STYLE
 from moso.evaluation.metrics import heading
+from moso.evaluation.protocol_file import flat
 from moso.evaluation.report.assets import STYLE as REPORT_STYLE
-from moso.evaluation.report.markup import Markup, tag
+from moso.evaluation.report.markup import Markup, page_head, tag
 from moso.provenance import read_provenance
 
 FORMAT, VERSION = "moso.report", 1
@@ -167,14 +168,7 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
         raise DataError("an index needs at least one report")
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.figures.get(run.main, {})))
     title = "MOSO runs"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(REPORT_STYLE + STYLE)),
-    )
+    head = page_head(title, REPORT_STYLE + STYLE)
     protocols = len({run.protocol_digest for run in runs})
     what = (
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} under {protocols} "
@@ -264,7 +258,7 @@ def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
             "baseline": run.baseline,
             "folder": str(run.folder),
             "digest": run.protocol_digest,
-            "protocol": dict(_leaves(run.metrics["protocol"])),
+            "protocol": {k: json.dumps(v, sort_keys=True) for k, v in flat(run.metrics["protocol"]).items()},
             "figures": run.figures,
             "curves": run.curves,
             "missing": [_name(str(m.get("metric", ""))) for m in run.metrics.get("not_computed", [])],
@@ -274,13 +268,6 @@ def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
     units = {m: [_name(m), *_unit(m)] for m in {*metrics, *(c for r in runs for c in r.curves)}}
     text = json.dumps({"runs": plain, "units": units}, sort_keys=True, allow_nan=False)
     return text.replace("<", "\\u003c")
-
-
-def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Nested plain data as (dotted name, JSON of the value)."""
-    if isinstance(value, Mapping) and value:
-        return [leaf for key in value for leaf in _leaves(value[key], f"{name}.{key}" if name else str(key))]
-    return [(name, json.dumps(value, sort_keys=True))]
 
 
 def _figure(metric: str, value: float | None, told: bool) -> str:
