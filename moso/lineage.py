@@ -69,8 +69,8 @@ def content_digest(folder: Path, what: str) -> str:
     """sha256 of what lies in a folder now, by the rule of its kind (a report's are its figures)."""
     if what != "report":
         return digest_folder(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
-    names = [p.relative_to(folder).as_posix() for p in paths]
+    # A report is flat: a folder in it (another report that was put aside there) is none of its files.
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return digest_bytes(
         "".join(
             f"{name} {digest_file(folder / name)}\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moso.evaluation.report.assets import STYLE
-from moso.evaluation.report.markup import Markup, tag
+from moso.evaluation.report.markup import Markup, page_head, tag
 from pipelines.ablations import Ablations, Row, Table
 
 if TYPE_CHECKING:
@@ -170,14 +170,7 @@ def _accelerator() -> str:
 def render(ablations: Ablations, rows: pd.DataFrame, facts: Mapping[str, str]) -> str:
     """One HTML document that asks for nothing from outside."""
     title = f"Ablations on {ablations.dataset}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
+    head = page_head(title, STYLE)
     missing = [name.upper() for name in PRETRAINED if rows[name].isna().all()]
     why = (
         tag(

@@ -55,6 +55,20 @@ def test_the_digest_of_a_report_is_that_of_its_figures(project):
     assert states(project, "reports")["report"] == "damaged"
 
 
+def test_another_report_put_aside_in_its_folder_is_no_file_of_a_report(project):
+    shutil.copytree(project / "reports", project / "elsewhere")
+    shutil.move(project / "elsewhere", project / "reports" / "old")
+    assert states(project, "reports")["report"] == "verified"
+
+
+def test_the_command_names_the_version_that_a_report_s_model_became(project):
+    record = {"model": "moso-d", "version": 7, "decision": {"outcome": "promoted"}}
+    (project / "reports" / "promotion.json").write_text(json.dumps(record))
+    told = CliRunner().invoke(command, [str(project / "reports"), "--project", str(project)])
+    assert told.exit_code == 0
+    assert "registered as models:/moso-d/7 (promoted)" in told.output
+
+
 @pytest.mark.parametrize("name", ["data/d/episodes", "data/d/tokens", "models/d/vqvae"])
 def test_changed_bytes_behind_a_right_provenance_are_named_and_the_rest_stays_verified(project, name):
     (project / name / "shard").write_text("other")

@@ -170,6 +170,7 @@ def test_the_command_lists_and_fetches(folder, register, served):
     result = CliRunner().invoke(command, ["fetch", "small"])
     assert result.exit_code == 0, result.output
     assert str(folder / "small.pth") in result.output
+    assert result.output.splitlines()[-1].startswith("`dvc repro --force --single-item evaluate` computes")
     assert row() == "here"
     assert "here already" in CliRunner().invoke(command, ["fetch", "small"]).output
     (folder / "small.pth").write_bytes(b"?")

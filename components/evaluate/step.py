@@ -192,9 +192,8 @@ def _write(
         Progress("report", 2, "part") as progress,
     ):
         folder = Path(name)
-        sampling = config.sampling or model.sampling
-        table = found.write_figures(folder, model_digest=model.digest, sampling=sampling)
-        summary: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        summary = found.summary(model_digest=model.digest, sampling=config.sampling or model.sampling)
+        table = found.write_figures(folder, summary)
         progress.advance(note="figures")
         # The report's identity are its figures: the page shows the commit, and differs where nothing else does.
         digest = digest_folder(folder)
@@ -204,7 +203,7 @@ def _write(
             usage=usage(store),
             provenance={
                 **lineage_rows({**tags, "report": digest, "config": digest_json(to_dict(config))}, digests),
-                "Sampling": json.dumps(summary["sampling"]),
+                "Sampling": json.dumps(summary["sampling"], sort_keys=True),
             },
             environment=environment(str(model.device)),
         )

@@ -2,11 +2,14 @@
 
 A version's tags name its parts. A run's tags name its inputs; the run of a training or an evaluation does not record
 the digest of its output, which is written after it began. Its output is found by what makes two runs of a step the
-same: step, inputs, code and settings; a report moreover by the figures that the run keeps.
+same: step, inputs, code and settings, and held against the figures that the run keeps: a training's last ones against
+its history.csv, a report's metrics.json.
 """
 
 from __future__ import annotations
 
+import csv
+import math
 import re
 import tempfile
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ from pathlib import Path
 
 from moso.adapters.mlflow_client import TrackingError, default_tracking_uri, sqlite_file
 from moso.adapters.mlflow_registry import FILES_DIGEST, Registry, Run, resolve
-from moso.adapters.mlflow_tracking import flatten
+from moso.adapters.mlflow_tracking import flatten, key
 from moso.adapters.redact import redact
 from moso.errors import MosoError
 from moso.lineage import Artefact, Link, artefacts
@@ -34,7 +37,7 @@ OUTPUTS = {"train_vqvae": "vqvae", "train_transformer": "transformer", "evaluate
 INPUT = re.compile(r"inputs?\.(?P<name>\w+)")  # moso.training.loop writes inputs.*, evaluate input.*
 SHA256 = re.compile(r"[0-9a-f]{64}")
 RUN = re.compile(r"(?:runs:/)?(?P<id>[0-9a-f]{32})")
-FIGURES = "metrics.json"
+FIGURES, CURVE = "metrics.json", "history.csv"
 
 
 @dataclass(frozen=True)
@@ -165,21 +168,38 @@ def _output(
         note = f"the run records no digest of its {kind}, and none here is of its inputs, code and settings"
         return {}, [Link(kind, "", address, "missing", None, f"{note}: {others}" if others else note)]
     note = "found by step, inputs, code and settings: the run records no digest of it"
-    for artefact in ours:
-        link = Link(f"{kind}'s run", artefact.digest, address, "verified", artefact.folder, note)
-        if kind != "report":
-            return {kind: artefact.digest}, [link]
+    told = [(artefact, *_held(registry, run, kind, artefact.folder)) for artefact in ours]
+    # The run's own before one that cannot be told apart, and that before another run's.
+    state = next(state for state in ("verified", "missing", "differs") if any(found == state for _, found, _ in told))
+    artefact, _, held = next(one for one in told if one[1] == state)
+    link = Link(f"{kind}'s run", artefact.digest, address, state, artefact.folder, f"{held}; {note}")
+    return {kind: artefact.digest}, [link]
+
+
+def _held(registry: Registry, run: Run, kind: str, folder: Path) -> tuple[str, str]:
+    """Whether the figures in an output are those that the run keeps: a link's state, and a note."""
+    name = FIGURES if kind == "report" else CURVE
+    if not (folder / name).is_file():
+        return "missing", f"{name} is gone from it"
+    if kind == "report":
         with tempfile.TemporaryDirectory(prefix="moso-lineage-") as temporary:
             kept = registry.file_of(run.run_id, FIGURES, Path(temporary))
             if kept is None:
-                note = f"{note}, and it keeps no {FIGURES} to hold against the report's"
-                return {kind: artefact.digest}, [Link(link.what, link.digest, address, "missing", link.folder, note)]
-            if digest_file(kept) == digest_file(artefact.folder / FIGURES):
-                note = f"its {FIGURES} is the run's; {note}"
-                return {kind: artefact.digest}, [Link(link.what, link.digest, address, "verified", link.folder, note)]
-    folder = ours[0].folder
-    note = f"{FIGURES} there is not the one that the run keeps"
-    return {kind: ours[0].digest}, [Link(f"{kind}'s run", ours[0].digest, address, "differs", folder, note)]
+                return "missing", f"the run keeps no {FIGURES} to hold against the report's"
+            same = digest_file(kept) == digest_file(folder / FIGURES)
+        return ("verified", f"its {FIGURES} is the run's") if same else ("differs", f"its {FIGURES} is not the run's")
+    with (folder / CURVE).open(newline="") as file:
+        last = list(csv.DictReader(file))[-1:]
+    ours = {key(name): float(text) for row in last for name, text in row.items() if text and name != "step"}
+    ours = {name: value for name, value in ours.items() if math.isfinite(value)}
+    shared = ours.keys() & run.metrics.keys()
+    if not shared:
+        return "missing", f"the run keeps none of the last figures in {CURVE}"
+    # Databases round floats differently.
+    other = sorted(name for name in shared if not math.isclose(ours[name], run.metrics[name], rel_tol=1e-9))
+    if other:
+        return "differs", f"{other[0]} ends at {ours[other[0]]:g} in {CURVE}, in the run at {run.metrics[other[0]]:g}"
+    return "verified", f"{len(shared)} last figures of {CURVE} are the run's"
 
 
 def _differences(artefact: Artefact, run: Run, inputs: Mapping[str, str]) -> list[str]:

@@ -88,6 +88,7 @@ class Run:
         status: "FINISHED", "KILLED", "FAILED", "RUNNING" …
         tags: as text.
         params: as text, nested names with dots.
+        metrics: the last value of each curve.
         deleted: it was deleted, and can still be read.
     """
 
@@ -96,6 +97,7 @@ class Run:
     status: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
+    metrics: Mapping[str, float]
     deleted: bool = False
 
     @property
@@ -299,7 +301,8 @@ class Registry:
                 raise
         deleted = run.info.lifecycle_stage == "deleted"
         info = run.info
-        return Run(info.run_id, info.run_name, info.status, dict(run.data.tags), dict(run.data.params), deleted)
+        tags, params, metrics = dict(run.data.tags), dict(run.data.params), dict(run.data.metrics)
+        return Run(info.run_id, info.run_name, info.status, tags, params, metrics, deleted)
 
     def download(self, reference: str, folder: Path) -> Path:
         """The model that `models:/name@alias` or `models:/name/3` stands for, as a folder with vqvae/ and transformer/.

@@ -46,9 +46,9 @@ def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json
     """
     import json
 
+    from moso.cli.lineage_checkpoints import with_checkpoints
     from moso.config import to_dict
     from moso.lineage import trace
-    from moso.training.kept import with_checkpoints
 
     work = project / os.environ.get("MOSO_WORK", ".work")
     claims, links, folder = _begin(reference, project, work)
@@ -65,10 +65,26 @@ def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json
             click.echo(f"{'':22} {link.note} (named by: {link.needed_by})")
         names = ", ".join(f"{link.what} {link.digest[:12]} {link.state}" for link in wrong)
         click.echo(f"not whole: {names}" if wrong else f"whole: {len(links)} links, every digest verified")
+        if registered := _registered(folder):
+            click.echo(registered)
         if not deep and any(link.what == "manifest" for link in links):
             click.echo("the manifest's rows were not held against the episodes' files; --deep decodes and hashes each")
     if wrong:
         sys.exit(1)
+
+
+def _registered(folder: Path | None) -> str:
+    """The version that promotion made of a report's model, as its promotion.json says; "" where there is none."""
+    import json
+
+    path = folder / "promotion.json" if folder else None
+    if path is None or not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    if "decision" not in record:
+        return ""
+    outcome = record["decision"]["outcome"].replace("_", " ")
+    return f"registered as models:/{record['model']}/{record['version']} ({outcome}); `moso lineage` follows it too"
 
 
 def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str], list[Link], Path | None]:
@@ -83,14 +99,14 @@ def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str]
         from moso.adapters.mlflow_lineage import of_run, run_id_of
 
         if run_id := run_id_of(reference):
-            from moso.training.kept import of_unfinished
+            from moso.cli.lineage_checkpoints import of_unfinished
 
             origin = of_run(run_id, project)
             left = [of_unfinished(run_id, work)] if origin.unfinished else []
             return origin.claims, [*origin.links, *left], None
+    from moso.cli.lineage_checkpoints import from_work
     from moso.lineage import roots
     from moso.provenance import FILE
-    from moso.training.kept import from_work
 
     if not (folder / FILE).exists() and (found := from_work(folder)):
         return *found, folder
@@ -101,7 +117,7 @@ def _deep(links: Sequence[Link], project: Path, raw: Path | None) -> Link:
     """Every row of the episodes' manifest against its episode, decoded and hashed anew."""
     import pandas as pd
 
-    from moso.datasets.rehash import changed_episodes, raw_folder
+    from moso.cli.lineage_episodes import changed_episodes, raw_folder
     from moso.errors import DataError
     from moso.lineage import Link
     from moso.progress import Progress

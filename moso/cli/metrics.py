@@ -33,9 +33,12 @@ def show(report: Path) -> None:
 
     from moso.evaluation.metrics import heading
     from moso.evaluation.per_clip import method_figures, read_figures
+    from moso.evaluation.protocol_file import flat
 
     figures = read_figures(report)
     protocol = figures["protocol"]
+    if name := figures.get("protocol_name"):
+        click.echo(f"{name}\n")
     table = pd.DataFrame.from_dict(method_figures(figures), orient="index").rename(columns=heading)
     click.echo(table.round(4).to_string(na_rep="") if len(table) else "no figures")
     if "clips" in protocol:
@@ -43,14 +46,17 @@ def show(report: Path) -> None:
         click.echo(
             f"\n{drawn}{protocol['clips']} clips of {protocol.get('episodes', '?')} episodes; SSIM as a fraction"
         )
+    for baseline, of_metric in figures.get("margins", {}).items():
+        parts = (f"{heading(m)} {i['mean']:+.4f} [{i['low']:+.4f}, {i['high']:+.4f}]" for m, i in of_metric.items())
+        click.echo(f"{baseline.replace('_', ' ')}: {', '.join(parts)}")
     for metric, found in figures.get("frechet", {}).items():
         click.echo(f"{heading(metric)}: {_frechet(found)}")
     for entry in figures.get("not_computed", ()):
         how = f"; get it with: {entry['command']}" if entry["command"] else ""
         click.echo(f"{heading(entry['metric'])} not computed: {entry['reason']}{how}")
     click.echo(f"\nprotocol {figures['protocol_digest']}")
-    for line in _lines(protocol):
-        click.echo(f"  {line}")
+    for field, value in sorted(flat(protocol).items()):
+        click.echo(f"  {field}: {value}")
 
 
 @command.command("table", epilog=examples("moso metrics table reports", "moso metrics table reports --csv table.csv"))
@@ -127,12 +133,3 @@ def _frechet(found: Mapping[str, Any]) -> str:
         f"{found['value']:.2f}, {found['drawn']} drawn against {found['reference']} true ones{left_out}; "
         f"extrapolated to infinitely many: {beyond}"
     )
-
-
-def _lines(values: Mapping[str, Any], at: str = "") -> list[str]:
-    """ "name: value", nested names with dots, sorted."""
-    found: list[str] = []
-    for name, value in sorted(values.items()):
-        path = f"{at}{name}"
-        found += _lines(value, f"{path}.") if isinstance(value, Mapping) and value else [f"{path}: {value}"]
-    return found

@@ -39,7 +39,10 @@ def list_(details: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Fetch every file of the list.")
 def fetch(names: tuple[str, ...], everything: bool) -> None:
-    """Download files and check them; what is here already is left alone."""
+    """Download files and check them; what is here already is left alone.
+
+    An evaluation that lacked them is not run again by itself: DVC does not watch them.
+    """
     from moso import pretrained
     from moso.progress import Progress
 
@@ -58,6 +61,10 @@ def fetch(names: tuple[str, ...], everything: bool) -> None:
 
             path = pretrained.fetch(name, show)
         click.echo(f"{name}: {path}\n  licence: {entry.licence}")
+    click.echo(
+        "`dvc repro --force --single-item evaluate` computes what was missing in a report, whose digest then changes "
+        "(its protocol does not)"
+    )
 
 
 @command.command("verify", epilog=examples("moso weights verify", "moso weights verify i3d alexnet"))

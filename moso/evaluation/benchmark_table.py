@@ -75,9 +75,9 @@ class BenchmarkTable:
 
     def _cells(self) -> list[list[str]]:
         metrics = [name for name in self.frame.columns if name not in ("method", "origin")]
-        rows = [["method", "origin", *(HEADINGS.get(name, name) for name in metrics)]]
+        rows = [["method", "origin", *(HEADINGS.get(name, heading(name)) for name in metrics)]]
         for row in self.frame.to_dict("records"):
-            figures = [f"{row[m]:.{DECIMALS.get(m, 1)}f}" if row[m] == row[m] else "" for m in metrics]
+            figures = [f"{row[m]:.{_decimals(m)}f}" if row[m] == row[m] else "" for m in metrics]
             rows.append([row["method"], row["origin"], *figures])
         return rows
 
@@ -181,7 +181,7 @@ def table_of(
         return _table(asked, None, rows, realised, reasons)
     found = differences(asked.name, realised)
     if not found:
-        return _table(load_protocol(asked.name), _published(asked.name, None), rows, realised, reasons)
+        return _table(asked, _published(asked.name, None), rows, realised, reasons)
     why = f"Not measured as {asked.name} asks (asked | measured): {'; '.join(found)}. Published rows are left out."
     return _table(dataclasses.replace(asked, title=f"{asked.title}, changed"), None, rows, realised, reasons, why)
 
@@ -206,9 +206,8 @@ def _table(
     left_out: str = "",
 ) -> BenchmarkTable:
     """Rows and notes; `left_out` says why there are no published ones."""
-    backbone = next((m for m in asked.metrics if m.startswith("lpips_")), "lpips_alex")
-    metrics = published.metrics if published else tuple(dict.fromkeys(m.split("_")[0] for m in asked.metrics))
-    source = {m: backbone if m == "lpips" else m for m in metrics}
+    source = _columns(asked, published)
+    metrics = tuple(source)
     nan = float("nan")
     rows = [
         {"method": r["method"], "origin": "published", **{m: float(r.get(m, nan)) for m in metrics}}
@@ -220,10 +219,30 @@ def _table(
     notes = list(published.notes) if published else [left_out or "No published figures of this protocol in our source."]
     notes += [f"Not in our source: {what}." for what in (published.not_in_source if published else ())]
     notes += [*_counted(realised), *_blanks(source, ours, reasons), *_extrapolated(metrics, ours)]
-    if any(source.get("lpips") in values for values in ours.values()):
+    backbone = source.get("lpips", "")
+    if any(backbone in values for values in ours.values()):
         notes.append(f"Our LPIPS is {heading(backbone)}: another backbone gives up to four times the value.")
     title = published.title if published else asked.title
     return BenchmarkTable(title, pd.DataFrame(rows, columns=["method", "origin", *metrics]), tuple(notes))
+
+
+def _decimals(metric: str) -> int:
+    return DECIMALS.get(metric.partition("_")[0], 1)
+
+
+def _columns(asked: ProtocolFile, published: PublishedTable | None) -> dict[str, str]:
+    """Column -> its key in our figures: the published columns first, then what was asked for beside them.
+
+    The published LPIPS is of the protocol file's backbone; one of another backbone stands in a column of its own.
+    """
+    file = load_protocol(asked.name) if asked.name and published else asked
+    backbone = next((m for m in file.metrics if m.startswith("lpips_")), "lpips_alex")
+    source = {m: backbone if m == "lpips" else m for m in (published.metrics if published else ())}
+    for key in asked.metrics:
+        if key not in source.values():
+            column = "lpips" if key.startswith("lpips_") and "lpips" not in source else key
+            source[column] = key
+    return source
 
 
 def _counted(realised: Any) -> list[str]:
@@ -255,7 +274,7 @@ def _blanks(
 def _extrapolated(metrics: Sequence[str], ours: Mapping[str, Mapping[str, float]]) -> list[str]:
     return [
         f"{heading(metric)} of {method} extrapolated to infinitely many videos: "
-        f"{values[f'{metric}_extrapolated']:.{DECIMALS.get(metric, 1)}f}. Few videos make it too large."
+        f"{values[f'{metric}_extrapolated']:.{_decimals(metric)}f}. Few videos make it too large."
         for metric in metrics
         for method, values in ours.items()
         if f"{metric}_extrapolated" in values

@@ -63,13 +63,16 @@ def windowed(
     return found
 
 
+def motion_frozen(model: Model) -> Draw:
+    """Draws a window with every frame's motion tokens replaced by the first frame's: one frame for all.
+
+    The decoder is blind to time (Eqs. 3-8): with one frame's motion tokens everywhere, all frames are one.
+    """
+    return lambda tokens, inside: model.decode(freeze_motion(tokens), [0])
+
+
 def ceiling(
     model: Model, whole: UInt8[np.ndarray, "N F H W 3"], scored: Sequence[int]
 ) -> dict[str, UInt8[np.ndarray, "N P H W 3"]]:
     """ "reconstruction" and "motion_frozen" of the scored frames; see `windowed`."""
-    draw: dict[str, Draw] = {
-        "reconstruction": model.decode,
-        # blind to time (Eqs. 3-8): with one frame's motion tokens everywhere, all frames are one
-        "motion_frozen": lambda tokens, inside: model.decode(freeze_motion(tokens), [0]),
-    }
-    return windowed(model, whole, scored, draw)
+    return windowed(model, whole, scored, {"reconstruction": model.decode, "motion_frozen": motion_frozen(model)})

@@ -22,7 +22,7 @@ from moso.evaluation.protocol import NotComputed, Protocol
 from moso.evaluation.protocol_file import ProtocolFile
 from moso.evaluation.report import Evaluation, render_page
 from moso.evaluation.report.curves import Curves
-from moso.evaluation.report.films import Film, drawn_films, make_films, ranked_by, spread
+from moso.evaluation.report.films import Film, drawn_films, make_films, ranked_by, shown_places
 from moso.evaluation.report.recombinations import Recombination, draw_recombinations, recombination_pairs
 from moso.evaluation.rollout import Rollout, RolloutConfig, roll_out
 from moso.evaluation.seeds import sampling_seed
@@ -78,6 +78,7 @@ class Found:
             model_digest=model_digest,
             sampling=sampling,
         )
+        figures["protocol_name"] = self.asked.name or self.asked.title
         return {**figures, **({"rollout": self.rollout.summary()} if self.rollout is not None else {})}
 
     def table(self, summary: Mapping[str, Any]) -> BenchmarkTable:
@@ -85,12 +86,19 @@ class Found:
         bounds = ("reconstruction",) if self.main != "reconstruction" else ()
         methods = [self.main, *(self.comparison.baselines if self.comparison else ()), *bounds]
         ours = {method: dict(summary[method]) for method in methods if method in summary}
-        reasons = {entry.metric: entry.reason for entry in self.not_computed}
+        reasons = {
+            entry.metric: f"{entry.reason}; get it with `{entry.command}`" if entry.command else entry.reason
+            for entry in self.not_computed
+        }
         return table_of(self.asked, ours, self.protocol, main=self.main, not_computed=reasons)
 
-    def write_figures(self, folder: Path, *, model_digest: str, sampling: SamplingConfig) -> BenchmarkTable:
-        """metrics.json, the tables and the example: the files that are the report's identity."""
-        summary = self.summary(model_digest=model_digest, sampling=sampling)
+    def write_figures(self, folder: Path, summary: Mapping[str, Any]) -> BenchmarkTable:
+        """metrics.json, the tables and the example: the files that are the report's identity.
+
+        Args:
+            folder: to write to.
+            summary: of `summary`.
+        """
         write_json(folder / "metrics.json", summary)
         # Without clips the tables have their columns and no row: DVC wants every output of a stage to be there.
         rows = self.comparison.per_clip() if self.comparison else pd.DataFrame(columns=[*IDENTITY])
@@ -179,9 +187,8 @@ def evaluate_clips(
     if rollout is not None:
         rolled = roll_out(model, cache, asked.split, rollout, seed=asked.seed, sampling=sampling, stop=stop)
     how = {"seed": asked.seed, "resamples": resamples}
-    clips, given = measured.clips, len(measured.task.given)
+    clips = measured.clips
     example = clips.batch([0]).numpy()[:, : model.given_frames]
-    pairs = recombination_pairs(clips.clips)
     return Found(
         asked=asked,
         protocol=measured.protocol,
@@ -192,7 +199,7 @@ def evaluate_clips(
         films=make_films(model, clips, comparison, _shown(measured, asked, shown, model.batch), shown),
         intervals=margins(comparison, **how),
         bands=comparison.bands(**how),
-        recombinations=draw_recombinations(model, clips, pairs) if given or asked.task == "reconstruction" else (),
+        recombinations=draw_recombinations(model, clips, recombination_pairs(clips.clips)),
         rollout=rolled,
         example=example,
     )
@@ -235,11 +242,10 @@ def _shown(measured: Measured, asked: ProtocolFile, count: int, batch: int) -> N
     comparison, clips = measured.comparison, measured.clips
     metric = ranked_by(comparison.metrics)
     assert metric is not None
-    better = higher_is_better(metric)
-    best = measured.trials.best(metric, higher_is_better=better)
+    best = measured.trials.best(metric, higher_is_better=higher_is_better(metric))
     first = clips.batch([0]).numpy()
     drawn = np.zeros((len(clips), len(measured.task.scored), *first.shape[2:]), np.uint8)
-    for _, index in spread(comparison.of_clips(metric, comparison.main), count, higher_is_better=better):
+    for _, index in shown_places(comparison, count):
         # In the company that it was scored in: alone, a sum may run in another order and a token flip.
         first_row = index - index % batch
         rows = range(first_row, min(first_row + batch, len(clips)))

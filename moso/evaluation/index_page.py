@@ -19,8 +19,9 @@ from urllib.parse import quote
 from moso.errors import DataError
 from moso.evaluation.index_script import SCRIPT, STYLE
 from moso.evaluation.metrics import heading
+from moso.evaluation.protocol_file import flat
 from moso.evaluation.report.assets import STYLE as REPORT_STYLE
-from moso.evaluation.report.markup import Markup, tag
+from moso.evaluation.report.markup import Markup, page_head, tag
 from moso.provenance import read_provenance
 
 FORMAT, VERSION = "moso.report", 1
@@ -167,14 +168,7 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
         raise DataError("an index needs at least one report")
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.figures.get(run.main, {})))
     title = "MOSO runs"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(REPORT_STYLE + STYLE)),
-    )
+    head = page_head(title, REPORT_STYLE + STYLE)
     protocols = len({run.protocol_digest for run in runs})
     what = (
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} under {protocols} "
@@ -185,13 +179,37 @@ def render_index(runs: Sequence[Run], beside: Path) -> str:
         tag(
             "main",
             tag("header", tag("h1", title), tag("p", what, class_="note")),
-            tag("section", tag("h2", "Runs"), _table(runs, metrics, beside), id="runs"),
+            tag("section", tag("h2", "Runs"), _tables(runs, beside), id="runs"),
             tag("section", tag("h2", "Compare"), _chooser(runs), id="compare"),
         ),
         tag("script", Markup(_data(runs, metrics)), type="application/json", id="data"),
         tag("script", Markup(SCRIPT)),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _tables(runs: Sequence[Run], beside: Path) -> Markup:
+    """A table a protocol, under its words: figures of two protocols stand in no common column."""
+    by_protocol: dict[str, list[Run]] = {}
+    for run in runs:
+        by_protocol.setdefault(run.protocol_digest, []).append(run)
+    parts = []
+    for some in by_protocol.values():
+        metrics = list(dict.fromkeys(metric for run in some for metric in run.figures.get(run.main, {})))
+        parts.append(tag("h3", _words(some[0].metrics)) + _table(some, metrics, beside))
+    return Markup("".join(parts))
+
+
+def _words(metrics: Mapping[str, Any]) -> str:
+    """A protocol in a line: its name, and what sets it apart from others of the same task."""
+    p = metrics["protocol"]
+    name = metrics.get("protocol_name", "")
+    done = f"{p.get('given_frames')} \u2192 {p.get('predicted_frames')} frames"
+    size = f"{p.get('height')} \u00d7 {p.get('width')}"
+    samples = p.get("samples_per_video", 1)
+    many = f"{samples} samples a clip" if samples != 1 else ""
+    words = [name, p.get("task", "prediction"), done, size, str(p.get("split", "")), many]
+    return ", ".join(str(word) for word in words if word)
 
 
 def _table(runs: Sequence[Run], metrics: Sequence[str], beside: Path) -> Markup:
@@ -240,7 +258,7 @@ def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
             "baseline": run.baseline,
             "folder": str(run.folder),
             "digest": run.protocol_digest,
-            "protocol": dict(_leaves(run.metrics["protocol"])),
+            "protocol": {k: json.dumps(v, sort_keys=True) for k, v in flat(run.metrics["protocol"]).items()},
             "figures": run.figures,
             "curves": run.curves,
             "missing": [_name(str(m.get("metric", ""))) for m in run.metrics.get("not_computed", [])],
@@ -250,13 +268,6 @@ def _data(runs: Sequence[Run], metrics: Sequence[str]) -> str:
     units = {m: [_name(m), *_unit(m)] for m in {*metrics, *(c for r in runs for c in r.curves)}}
     text = json.dumps({"runs": plain, "units": units}, sort_keys=True, allow_nan=False)
     return text.replace("<", "\\u003c")
-
-
-def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Nested plain data as (dotted name, JSON of the value)."""
-    if isinstance(value, Mapping) and value:
-        return [leaf for key in value for leaf in _leaves(value[key], f"{name}.{key}" if name else str(key))]
-    return [(name, json.dumps(value, sort_keys=True))]
 
 
 def _figure(metric: str, value: float | None, told: bool) -> str:

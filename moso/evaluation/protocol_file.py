@@ -212,7 +212,7 @@ def protocol_differences(a: Any, b: Any) -> list[str]:
         a: a protocol: a dataclass, or its plain data as a report's JSON holds it.
         b: another one.
     """
-    left, right = _flat(_plain(a)), _flat(_plain(b))
+    left, right = flat(_plain(a)), flat(_plain(b))
     missing = "(not stated)"
     return [
         f"{name}: {left.get(name, missing)!s} | {right.get(name, missing)!s}"
@@ -241,12 +241,13 @@ def _plain(protocol: Any) -> Mapping[str, Any]:
     return {name: value for name, value in plain.items() if name not in WORDS}
 
 
-def _flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested plain data by dotted name; an empty mapping stays a value."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
         path = f"{at}.{name}" if at else str(name)
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, path)
+            found |= flat(value, path)
         else:
-            flat[path] = value
-    return flat
+            found[path] = value
+    return found

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 
 from moso.errors import ConfigError
 from moso.evaluation.baselines import hedge, linear, mean_given, repeat_last
-from moso.evaluation.ceiling import ceiling
+from moso.evaluation.ceiling import ceiling, motion_frozen, windowed
 from moso.evaluation.protocol_file import ProtocolFile
 from moso.evaluation.trials import Draw
 from moso.tasks.interpolate import fill_frames
@@ -27,9 +27,8 @@ from moso.transformer.config import SamplingConfig
 
 Method = Callable[[UInt8[np.ndarray, "N F H W 3"]], UInt8[np.ndarray, "N P H W 3"]]
 """Whole clips -> what a method says their scored frames are."""
-
-
 MeanImage = Callable[[], Float[np.ndarray, "H W 3"]]
+"""Gives the mean of the training frames, [0, 255]."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _reconstruction(model: Model, asked: ProtocolFile, sampling: SamplingConfig 
         yield slice(0, 1), model.decode(model.encode(whole), scored)[:, None]
 
     def frozen(whole: np.ndarray) -> dict[str, np.ndarray]:
-        return {"motion_frozen": ceiling(model, whole, scored)["motion_frozen"]}
+        return windowed(model, whole, scored, {"motion_frozen": motion_frozen(model)})
 
     return Task("reconstruction", model.clip_frames, [], scored, draw, bounds=frozen)
 

@@ -18,6 +18,7 @@ from moso.datasets.readers import kth
 from moso.datasets.spec import DatasetSpec, ListSpec
 from moso.datasets.splits import Splits
 from moso.errors import ConfigError, DataError
+from moso.evaluation.benchmark_table import differences
 from moso.evaluation.protocol_file import load_protocol, protocol_names
 
 pytest.importorskip("av")
@@ -223,7 +224,7 @@ def test_mcnets_ranges_come_from_the_lists_of_the_spec(tmp_path, spec, monkeypat
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir() and VARIABLE not in os.environ, reason="the published lists are not here")
-def test_the_published_lists_of_mcnet_are_read_whole(tmp_path, spec, monkeypatch):
+def test_the_published_lists_of_mcnet_are_read_whole(tmp_path, spec, shipped, monkeypatch):
     monkeypatch.setenv(VARIABLE, os.environ.get(VARIABLE, str(PUBLISHED)))
     for published, (file, count) in zip(spec.lists, (("train", 1525), ("test", 863)), strict=True):
         lines = read_list(published)
@@ -242,6 +243,10 @@ def test_the_published_lists_of_mcnet_are_read_whole(tmp_path, spec, monkeypatch
     listed = Counter(line.split()[0] for item in spec.lists for line in read_list(item) or ())
     assert Counter(name.split("/")[0] for name in found) == {name: listed[name] for name in names}
     assert found[0] == "person01_boxing_d1/0001-0095"
+    label = Splits.of(spec).label  # of 00sequences.txt: no list, and no protocol of the paper's
+    assert not any("splits" in where or "split_lists" in where for where in differences("bair/64", {"splits": label}))
+    assert "split_lists" in " ".join(differences("kth/64", {"splits": label}))
+    assert "split_lists" not in " ".join(differences("kth/64", {"splits": Splits.of(shipped).label}))
 
 
 def test_the_list_of_ranges_is_decisive_and_no_file_of_a_recording(tmp_path, spec):

@@ -146,7 +146,19 @@ def test_a_run_without_a_named_protocol_stands_alone_with_each_lpips_once():
     table = table_of(
         asked, {"prediction": {"psnr": 24.0, "lpips_vgg": 0.3, "lpips_alex": 0.1}}, asked, main="prediction"
     )
-    assert list(table.frame.columns) == ["method", "origin", "psnr", "lpips"]
+    assert list(table.frame.columns) == ["method", "origin", "psnr", "lpips", "lpips_alex"]
+    assert table.frame["lpips_alex"].tolist() == [0.1]
     assert table.frame["lpips"].tolist() == [0.3]
     assert "No published figures of this protocol in our source." in table.notes
     assert any("LPIPS (vgg)" in note for note in table.notes)
+
+
+def test_what_is_asked_beside_the_published_columns_has_columns_of_its_own_and_another_backbone_never_shares_one():
+    asked = dataclasses.replace(load_protocol("robonet/64"), metrics=("psnr", "lpips_vgg", "fid"))
+    table = table_of(asked, {"prediction": {"psnr": 24.0, "lpips_vgg": 0.3}}, realised("robonet/64"), main="prediction")
+    assert list(table.frame.columns) == ["method", "origin", "fvd", "psnr", "ssim", "lpips", "lpips_vgg", "fid"]
+    ours = table.frame.set_index("method").loc[OURS]
+    assert ours["lpips_vgg"] == 0.3
+    assert math.isnan(ours["lpips"])
+    assert "FID not computed: not part of this run." in table.notes
+    assert table.frame[table.frame["origin"] == "published"]["lpips_vgg"].isna().all()

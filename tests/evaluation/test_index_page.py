@@ -45,6 +45,16 @@ def test_curves_are_the_rows_of_the_table_and_bands_are_no_metric_of_their_own(t
     assert set(run.figures) == {"prediction", "repeat_last"}
 
 
+def test_figures_of_two_protocols_stand_in_two_tables_each_under_its_words(tmp_path):
+    runs = read_runs([report(tmp_path / "a"), report(tmp_path / "b", given=1), report(tmp_path / "c")])
+    page = render_index(runs, tmp_path)
+    first, second = re.findall(r"<h3>(.*?)</h3>(.*?)</table>", page, re.S)
+    assert "2 \u2192" in first[0]
+    assert "1 \u2192" in second[0]
+    assert [">a</a>" in first[1], ">b</a>" in first[1], ">c</a>" in first[1]] == [True, False, True]
+    assert ">b</a>" in second[1]
+
+
 def test_a_name_that_ends_a_script_stays_text(tmp_path):
     page = render_index(read_runs([report(tmp_path / "<" / "script><b>x")]), tmp_path)
     assert page.count("</script>") == 2

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from mlflow import MlflowClient
 
 from components.evaluate import step as evaluate
 from components.promote import step as promote
+from moso.adapters.mlflow_tracking import MlflowTracker
 from moso.cli.lineage import command
 from moso.frames.cache import FrameCache, FrameCacheWriter
 from moso.frames.clips import Clips, to_float, windows
@@ -80,7 +82,7 @@ def file_version(root: Path, uri: str, **protocol: object) -> None:
         resamples=100,
         shown_clips=1,
     )
-    context = Context(work=root / "work", device="cpu", options={"tracking_uri": uri})
+    context = Context(root / "work", MlflowTracker(uri), device="cpu", options={"tracking_uri": uri})
     evaluate.run(config, parts, {"report": root / "reports"}, context)
     inputs = {"vqvae": parts["vqvae"], "transformer": parts["transformer"], "report": root / "reports"}
     promote.run(promote.Config(), inputs, {"promotion": root / "reports" / "promotion.json"}, context)
@@ -118,6 +120,20 @@ def test_a_registered_version_leads_back_to_the_episodes_and_every_digest_is_ver
     status, states = lineage(project, reference)
     assert (status, list(states)) == (0, ["version", "run", *CHAIN])
     assert set(states.values()) == {"verified"}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("promote moso-toy", ["run", "model"]), ("evaluate", ["run", "model", "report's run"])]
+)
+def test_the_runs_of_promote_and_evaluate_lead_back_as_the_version_does(filed, project, name, own):
+    client = MlflowClient(filed[1])
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    (run,) = [run for run in runs if run.info.run_name == name]
+    status, states = lineage(project, f"runs:/{run.info.run_id}")
+    assert (status, list(states)) == (0, [*own, *CHAIN])
+    assert set(states.values()) == {"verified"}
+    (project / "reports/per_clip.parquet").write_bytes(b"other")
+    assert lineage(project, run.info.run_id)[1]["report"] == "damaged"
 
 
 def test_the_report_that_evaluate_writes_has_the_digest_that_lineage_takes_of_it(project):

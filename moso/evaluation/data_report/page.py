@@ -11,7 +11,7 @@ from moso.evaluation.data_report.strips import Strip
 from moso.evaluation.report.assets import STYLE
 from moso.evaluation.report.charts import Series, line_chart, number
 from moso.evaluation.report.films import data_uri, shown_size
-from moso.evaluation.report.markup import Markup, join, tag
+from moso.evaluation.report.markup import Markup, join, page_head, tag
 
 PAGE_STYLE = """
 .strip { margin: 0 0 1rem; } .strip figcaption { font-size: 0.85rem; color: var(--soft); }
@@ -48,14 +48,7 @@ def render_data_page(report: Report, strips: Strips) -> str:
     title = f"Data: {data['data_set']}"
     episodes = sum(s["episodes"] for s in report["splits"].values())
     what = f"{data.get('title') or data['data_set']}: {episodes:,} episodes at {data['height']} \u00d7 {data['width']}."
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(STYLE + BAR_STYLE + PAGE_STYLE)),
-    )
+    head = page_head(title, STYLE + BAR_STYLE + PAGE_STYLE)
     links = [tag("a", name, href=f"#{name.lower()}") for name, _ in sections]
     top = tag("header", tag("h1", title), tag("p", what, class_="note"), tag("nav", links), _tiles(report))
     body = [tag("section", tag("h2", name), section(report), id=name.lower()) for name, section in sections]

@@ -12,12 +12,14 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from moso.errors import MosoError
+from moso.evaluation.ceiling import Draw, windowed
 from moso.evaluation.comparison import Comparison
 from moso.evaluation.metrics import higher_is_better
 from moso.frames.clips import Clip, Clips
@@ -86,6 +88,15 @@ def spread(values: NDArray[np.float64], count: int, *, higher_is_better: bool = 
     return [(int(place) + 1, int(order[place])) for place in places]
 
 
+def shown_places(comparison: Comparison, count: int) -> list[tuple[int, int]]:
+    """(rank, index) of about `count` clips from the best to the worst of `main`; rank 0 where nothing ranks them."""
+    metric = ranked_by(comparison.metrics)
+    if metric is None:
+        return [(0, index) for _, index in spread(np.arange(len(comparison.clips), 0, -1.0), count)]
+    values = comparison.of_clips(metric, comparison.main)
+    return spread(values, count, higher_is_better=higher_is_better(metric))
+
+
 def difference(
     truth: UInt8[np.ndarray, "T H W 3"], video: UInt8[np.ndarray, "T H W 3"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
@@ -104,14 +115,10 @@ def make_films(
         clips: all evaluated clips, whole.
         comparison: the figures that rank them.
         drawn: the main method's scored frames of all clips (a sample of each): they are shown, not drawn again.
-        count: how many; see `spread`.
+        count: how many; see `shown_places`.
     """
     main, metrics = comparison.main, comparison.metrics
-    metric = ranked_by(metrics)
-    if metric is None:
-        places = [(0, index) for _, index in spread(np.arange(len(clips.clips), 0, -1.0), count)]
-    else:
-        places = spread(comparison.of_clips(metric, main), count, higher_is_better=higher_is_better(metric))
+    places = shown_places(comparison, count)
     videos = draw_videos(model, clips, [i for _, i in places], drawn, main=main, frames=comparison.frames)
     baseline = next(iter(comparison.baselines), "")
 
@@ -162,8 +169,12 @@ def draw_videos(
     """
     truth = clips.batch(list(indices)).numpy()
     places = np.arange(model.given_frames, truth.shape[1]) if frames is None else np.asarray(frames) - 1
-    others = ("reconstruction", *model.components) if truth.shape[1] >= model.clip_frames else ()
-    decoded = _decoded(model, truth, others)
+    decoded = {}
+    if truth.shape[1] >= model.clip_frames:
+        draw: dict[str, Draw] = {"reconstruction": model.decode}
+        for part in model.components:
+            draw[part] = partial(model.decode, only={part})
+        decoded = windowed(model, truth, range(truth.shape[1]), draw)
     videos = []
     for row, index in enumerate(indices):
         whole = truth[row].copy()
@@ -173,21 +184,6 @@ def draw_videos(
         # Behind the last predicted frame there is nothing to show, where the model's window is the longer one.
         end = places[-1] + 1 if main == "prediction" else truth.shape[1]
         videos.append({name: video[:end] for name, video in rows.items()})
-    return videos
-
-
-def _decoded(
-    model: Model, truth: UInt8[np.ndarray, "n T H W 3"], names: Sequence[str]
-) -> dict[str, UInt8[np.ndarray, "n T H W 3"]]:
-    """The clips through Stage I, whole ("reconstruction") and each component alone, window by window."""
-    length, window = truth.shape[1], model.clip_frames
-    videos = {name: np.empty_like(truth) for name in names}
-    for first in range(0, length if names else 0, window):
-        start = min(first, length - window)  # the last window ends with the clip
-        tokens = model.encode(truth[:, start : start + window])
-        for name, video in videos.items():
-            only = None if name == "reconstruction" else {name}
-            video[:, first : start + window] = model.decode(tokens, only=only)[:, first - start :]
     return videos
 
 

@@ -33,6 +33,23 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     return Markup(f"<{name}{given}/>" if name in VOID and not children else f"<{name}{given}>{join(children)}</{name}>")
 
 
+def page_head(title: str, style: str) -> Markup:
+    """The head of a page that stands alone: its style inside, no icon to ask for.
+
+    Args:
+        title: of the page.
+        style: CSS.
+    """
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+
+
 def join(children: object) -> Markup:
     """Children one after another, text escaped."""
     items = children if isinstance(children, (list, tuple)) else [children]

@@ -11,7 +11,7 @@ from moso.evaluation.report.figures import benchmark_section, figures_section, t
 from moso.evaluation.report.films import shown_size
 from moso.evaluation.report.lineage import environment_section, lineage_section, protocol_section
 from moso.evaluation.report.long_prediction import rollout_section
-from moso.evaluation.report.markup import Markup, tag
+from moso.evaluation.report.markup import Markup, page_head, tag
 from moso.evaluation.report.training import codebook_section, training_section
 from moso.evaluation.report.words import samples_in_words
 
@@ -36,14 +36,7 @@ def render_page(evaluation: Evaluation) -> str:
     sections = [(name, section) for name, section, there in SECTIONS if there(evaluation)]
     links = [tag("a", name, href=f"#{name.lower()}") for name, _ in sections]
     body = [tag("section", tag("h2", name), section(evaluation), id=name.lower()) for name, section in sections]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(STYLE + _sizes(evaluation))),
-    )
+    head = page_head(title, STYLE + _sizes(evaluation))
     what = tag("p", _what(evaluation), class_="note")
     top = tag("header", tag("h1", title), what, tag("nav", links), tiles(evaluation))
     page = tag("body", tag("main", top, body), tag("script", Markup(SCRIPT)))

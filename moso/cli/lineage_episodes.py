@@ -18,7 +18,7 @@ from moso.errors import DataError
 
 
 def raw_folder(episodes: Path, project: Path) -> Path:
-    """Where the raw files of an output folder of ingest lie: raw/ in it for a simulated data set, else as its spec says.
+    """Where the raw files of an output folder of ingest lie: raw/ in it for a simulated data set, else its source.
 
     Raises:
         DataError: no such folder here, or files that a step unpacks or fetches into its work folder.

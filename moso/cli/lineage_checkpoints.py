@@ -19,6 +19,8 @@ from moso.provenance import digest_file, digest_json, read_provenance
 
 TRAINED = ("vqvae", "transformer")
 """Kinds of output that come from a training."""
+PLACES = ("", "step_*/", "checkpoints/step_*/", "*/checkpoints/step_*/", "*/*/checkpoints/step_*/")
+"""Of checkpoints, from a checkpoint itself up to the folder of all steps' work."""
 GONE = "no checkpoint of its training is kept: they go once the output is whole"
 
 
@@ -79,7 +81,8 @@ def kept_checkpoints(work: Path) -> list[KeptCheckpoint]:
 
     What was still being written is none, nor is what says no training that it belongs to.
     """
-    paths = [work / "state.json"] if (work / "state.json").is_file() else sorted(work.rglob("step_*/state.json"))
+    # Not rglob: whole data sets lie unpacked beside work folders.
+    paths = [path for place in PLACES for path in sorted(work.glob(f"{place}state.json"))]
     found = []
     for path in paths:
         try:

@@ -5,13 +5,37 @@ import json
 import numpy as np
 import pytest
 
+from moso.cli.lineage_episodes import changed_episodes, raw_folder
 from moso.config import to_dict
 from moso.datasets.ingest import Ingested, ingest
 from moso.datasets.readers import sim_push
-from moso.datasets.rehash import changed_episodes, raw_folder
+from moso.datasets.spec import DatasetSpec, SourceSpec, SplitSpec
 from moso.datasets.splits import Splits
 from moso.errors import DataError
 from moso.provenance import write_json
+
+
+@pytest.fixture
+def spec():
+    splits = SplitSpec("id_ranges", train=(0, 100), validation=(100, 200), test=(200, 300))
+    return DatasetSpec("tiny", "sim_push", SourceSpec("simulate"), 10.0, splits)
+
+
+@pytest.fixture
+def write_raw(tmp_path):
+    """write(seed, **arrays): the raw file of an episode; arrays replace those drawn from the seed."""
+
+    def write(seed, **arrays):
+        rng = np.random.default_rng(seed)
+        drawn = {
+            "frames": rng.integers(0, 256, (5, 4, 4, 3), dtype=np.uint8),
+            "actions": rng.normal(size=(5, 3)).astype(np.float32),
+            "states": rng.normal(size=(5, 2)).astype(np.float32),
+        }
+        (tmp_path / "episodes").mkdir(exist_ok=True)
+        np.savez_compressed(tmp_path / "episodes" / f"seed_{seed:06d}.npz", **drawn | arrays)
+
+    return write
 
 
 @pytest.fixture
