@@ -21,6 +21,8 @@ from torch import Tensor
 # p(s) = a s + b s^3 + c s^5, iterated, draws singular values in (0, 1] into about [0.7, 1.2]: steep at 0, not exact.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 TINY = 1e-7
+WIDE = 2
+"""From so many columns a row, the iteration is cheaper on the rows' products (`_by_squares`)."""
 
 
 def orthogonalise(matrices: Float[Tensor, "n rows cols"], iterations: int = 5) -> Float[Tensor, "n rows cols"]:
@@ -30,17 +32,41 @@ def orthogonalise(matrices: Float[Tensor, "n rows cols"], iterations: int = 5) -
         matrices: any values; iterated as they lie where rows <= cols, else transposed (the smaller square is formed).
         iterations: of the Newton-Schulz polynomial.
     """
-    a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
     x = x.mT if tall else x
     # The Frobenius norm bounds the largest singular value, so that all lie in (0, 1].
     x = x / (x.norm(dim=(1, 2), keepdim=True) + TINY)
+    # bfloat16 has too few digits for the squares of small singular values.
+    by_squares = x.dtype == torch.float32 and x.shape[2] >= WIDE * x.shape[1]
+    x = _by_squares(x, iterations) if by_squares else _directly(x, iterations)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def _directly(x: Float[Tensor, "n rows cols"], iterations: int) -> Float[Tensor, "n rows cols"]:
+    """p applied to the singular values of x, `iterations` times, on x itself."""
+    a, b, c = COEFFICIENTS
     for _ in range(iterations):
         square = torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
+    return x
+
+
+def _by_squares(x: Float[Tensor, "n rows cols"], iterations: int) -> Float[Tensor, "n rows cols"]:
+    """The same on rows x rows matrices alone: p(x) = q(x x^T) x with q(g) = a + b g + c g^2, and the next x x^T is
+    q g q, so that the wide x is needed at the beginning and at the end only. At 128 x 1152 (a 3x3 kernel of the
+    embedded run) that is 2.7 times fewer operations."""
+    a, b, c = COEFFICIENTS
+    square = torch.bmm(x, x.mT)
+    product: Tensor | None = None
+    for i in range(iterations):
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        product = polynomial if product is None else torch.bmm(polynomial, product)
+        if i + 1 < iterations:
+            square = torch.bmm(torch.bmm(polynomial, square), polynomial)
+    return x if product is None else torch.bmm(product, x)
 
 
 class Muon(torch.optim.Optimizer):

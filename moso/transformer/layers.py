@@ -64,7 +64,9 @@ class Attention(SwitchedAttention):
         self.key_scale = nn.Parameter(torch.ones(size)) if config.qk_norm else None
 
     def forward(self, x: Float[Tensor, "n L C"]) -> Float[Tensor, "n L C"]:
-        q, k, v = rearrange(self.qkv(x), "n l (three head d) -> three n head l d", three=3, head=self.heads)
+        # chunk, not a dimension of three: its gradient is one concatenation, that of unbind a stack and then a copy.
+        parts = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (rearrange(part, "n l (head d) -> n head l d", head=self.heads) for part in parts)
         if self.query_scale is not None and self.key_scale is not None:
             q = F.rms_norm(q, (q.shape[-1],), self.query_scale)
             k = F.rms_norm(k, (k.shape[-1],), self.key_scale)
