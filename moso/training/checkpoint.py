@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from moso.errors import CheckpointError
-from moso.provenance import digest_bytes, digest_json
+from moso.provenance import digest_file, digest_json
 
 VERSION = 1
 _PREFIX = "step_"
@@ -62,13 +61,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     temporary = folder / f".{target.name}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    files = {}
-    for group, tensors in checkpoint.tensors.items():
-        # Copies, for the format refuses tensors that share memory (tied weights), and contiguous ones, for it knows no
-        # strides (channels_last).
-        data = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})
-        files[group] = digest_bytes(data)
-        _write(temporary / f"{group}.safetensors", data)
+    files = {group: _write_tensors(temporary, group, tensors) for group, tensors in checkpoint.tensors.items()}
     record = {"version": VERSION, "step": checkpoint.step, "files": files, "state": dict(checkpoint.state)}
     record["sha256"] = digest_json(record)
     _write(temporary / "state.json", json.dumps(record).encode())
@@ -97,10 +90,10 @@ def load(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: version {record['version']}, this code reads version {VERSION}")
         tensors = {}
         for group, checksum in record["files"].items():
-            data = (path / f"{group}.safetensors").read_bytes()
-            if digest_bytes(data) != checksum:
-                raise CheckpointError(f"{path / group}.safetensors: checksum differs")
-            tensors[group] = safetensors.torch.load(data)
+            file = path / f"{group}.safetensors"
+            if digest_file(file) != checksum:
+                raise CheckpointError(f"{file}: checksum differs")
+            tensors[group] = safetensors.torch.load_file(file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from error
     return Checkpoint(record["step"], tensors, record["state"])
@@ -121,8 +114,33 @@ def _newest_first(folder: Path) -> Iterator[Path]:
     yield from sorted(names, key=lambda path: int(path.name.removeprefix(_PREFIX)), reverse=True)
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+def writable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the format takes them: on the CPU, contiguous, and no two of them in the same memory.
+
+    Those that are so already are not copied, so that writing a training's weights and moments takes no memory; others
+    are: what lies on a GPU, in the channels_last layout, or shares memory with one before it (tied weights).
+    """
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        if value.untyped_storage()._cdata in seen:
+            value = value.clone()
+        seen.add(value.untyped_storage()._cdata)
+        plain[name] = value
+    return plain
+
+
+def _write_tensors(folder: Path, group: str, tensors: Mapping[str, Tensor]) -> str:
+    """Write <group>.safetensors; returns its sha256, of what was written and not of what was meant.
+
+    The library hands the tensors' own memory to the file, piece by piece; nothing holds the whole of its bytes.
+    """
+    path = folder / f"{group}.safetensors"
+    safetensors.torch.save_file(writable(tensors), path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return digest_file(path)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -60,8 +60,9 @@ class Objective(Protocol):
     rivals: Sequence[Rival]
     """What is trained against `module`; mostly nothing."""
 
-    per_sample: Mapping[str, int]
-    """What a sample counts, for the rates that are logged: {"images": 16} gives images_per_s."""
+    @property
+    def per_sample(self) -> Mapping[str, int]:
+        """What a sample counts, for the rates that are logged: {"images": 16} gives images_per_s."""
 
     def sample_id(self, index: int) -> str:
         """Name of a sample of the training set for messages, such as the clip's 'seed_000012@00004'."""

@@ -1,10 +1,13 @@
+import json
 import math
 
 import pytest
+import safetensors.torch
 import torch
 
 from moso.errors import CheckpointError
-from moso.training.checkpoint import Checkpoint, load, newest, save
+from moso.provenance import digest_bytes
+from moso.training.checkpoint import Checkpoint, load, newest, save, writable
 
 
 def make(step):
@@ -22,6 +25,27 @@ def test_what_was_saved_is_loaded_bit_for_bit(tmp_path):
     for name, value in given.tensors["weights"].items():
         assert torch.equal(got.tensors["weights"][name], value)
         assert got.tensors["weights"][name].dtype == value.dtype
+
+
+def test_the_files_are_the_formats_bytes_and_their_checksums_are_recorded(tmp_path):
+    given = make(7)
+    path = save(tmp_path, given, keep=2)
+    expected = safetensors.torch.save({n: t.clone().contiguous() for n, t in given.tensors["weights"].items()})
+    assert (path / "weights.safetensors").read_bytes() == expected
+    assert json.loads((path / "state.json").read_bytes())["files"]["weights"] == digest_bytes(expected)
+
+
+def test_only_what_the_format_cannot_take_as_it_lies_is_copied_to_be_written():
+    large = torch.arange(24.0)
+    laid = large.reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    given = {"plain": large, "view": large.reshape(4, 6), "laid": laid, "moment": torch.ones(2, requires_grad=True)}
+    plain = writable(given)
+    own = [name for name, tensor in plain.items() if tensor.data_ptr() == given[name].data_ptr()]
+    assert own == ["plain", "moment"]
+    for name, tensor in plain.items():
+        assert tensor.is_contiguous()
+        assert not tensor.requires_grad
+        assert torch.equal(tensor, given[name])
 
 
 def test_the_newest_n_are_kept(tmp_path):
