@@ -1,27 +1,30 @@
 """`make bench`: what the two stages cost, beside the same code with its switches off and beside a plain reference.
 
-    python -m bench.models [--device auto] [--output build/bench.json] [--row NAME …] [--small]
+    python -m bench.models [--device auto] [--output build/bench.json] [--row NAME …] [--compile] [--small]
 
-Six rows at the BAIR 64 and the KTH 128 preset; each variant in a process of its own, by turns; the best turn counts. On
-two cores it takes less than 15 minutes and 12 GB. docs/performance.md says what the keys of the JSON mean.
+Seven rows at the BAIR 64 and the KTH 128 preset; each variant in a process of its own, ours, off and plain by turns;
+the best turn counts. On two cores it takes less than 15 minutes and 14 GB. docs/performance.md says what the keys of
+the JSON mean.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
+from bench.cases import ROWS, Case, Row, Variant
 from bench.machine import busy, describe
 from bench.roofline import Peaks, limit, measure_peaks
-from bench.subjects import Case, Row, Variant
-from bench.worker import Elsewhere, Here
+from bench.table import HEAD, first_line, lines_of
+from bench.worker import Elsewhere, Measured, here
 from moso.config import to_dict
 from moso.device import device_of
 from moso.provenance import write_json
@@ -29,12 +32,23 @@ from moso.provenance import write_json
 FORMAT, VERSION = "moso.bench", 1
 OUTPUT = Path("build/bench.json")
 PRESETS = ("bair/default", "kth/128")
-ROWS: tuple[Row, ...] = get_args(Row)
 BATCHES: dict[str, dict[Row, int]] = {
-    "cpu": {"vqvae_train": 1, "encode": 1, "decode": 1, "codebook": 4, "transformer_train": 1, "sampling": 1},
-    "cuda": {"vqvae_train": 6, "encode": 8, "decode": 8, "codebook": 6, "transformer_train": 8, "sampling": 8},
-}
+    "cpu": {
+        "vqvae_train": 1, "encode": 1, "decode": 1, "codebook": 4, "transformer_train": 1, "sampling": 1,
+        "many_samples": 4,
+    },
+    "cuda": {
+        "vqvae_train": 6, "encode": 8, "decode": 8, "codebook": 6, "transformer_train": 8, "sampling": 8,
+        "many_samples": 8,
+    },
+}  # fmt: skip
 """Clips at once. The presets train with 24 and 6 (Stage I), 32 and 8 (Stage II); that takes hours on two cores."""
+TOGETHER: tuple[Variant, ...] = ("ours", "off", "plain")
+SECONDS: dict[Row, float] = {"vqvae_train": 60, "transformer_train": 75, "sampling": 60, "many_samples": 20}
+"""Of a row; 10 where nothing is said. The time for a second turn of everything, but for predictions on a CPU."""
+
+Variants = dict[Variant, tuple[dict[str, Any], list[float]]]
+"""Variant -> what its process says of it, and the seconds of its turns."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +58,38 @@ class Plan:
     Attributes:
         cases: rows.
         turns: of each variant, at most, beside the first, which is counted as well.
-        row_seconds: no further turn begins where it would end later than so many seconds after a row's first.
         apart: each variant in its own process; without, memory is not to be trusted.
+        bf16, compiled: whether these variants are measured.
     """
 
     cases: tuple[Case, ...]
     turns: int
-    row_seconds: float
     apart: bool
+    bf16: bool
+    compiled: bool
+
+    def extras(self, case: Case) -> list[Variant]:
+        """Variants of ours that a row has beside the three."""
+        found: list[Variant] = []
+        if case.row == "transformer_train" and self.bf16:
+            found.append("bf16")
+        if case.row in ("transformer_train", "vqvae_train") and self.compiled:
+            found.append("compiled")
+        if case.row == "sampling":
+            found.append("fewer")
+        return found
 
 
-def full(device: torch.device, rows: Sequence[Row]) -> Plan:
+def full(device: torch.device, rows: Sequence[Row], bf16: bool, compiled: bool) -> Plan:
     """The presets as they are, but for the batch."""
     batches = BATCHES[device.type]
-    cases = tuple(Case(row, preset, batches[row]) for row in rows for preset in PRESETS)
-    return Plan(cases, 7, 30.0, apart=True)
+    cases = [Case(row, preset, batches[row]) for row in rows for preset in PRESETS]
+    if device.type == "cpu":  # a minute and a half each
+        cases = [case for case in cases if (case.row, case.preset) != ("many_samples", "kth/128")]
+    return Plan(tuple(cases), 7, apart=True, bf16=bf16, compiled=compiled)
 
 
-def small(rows: Sequence[Row]) -> Plan:
+def small(rows: Sequence[Row], bf16: bool, compiled: bool) -> Plan:
     """Whether it runs; its figures mean nothing."""
     vqvae = {
         "frames": 4, "height": 32, "width": 16, "channels": 16, "code_dimension": 8, "codebook_size": 24,
@@ -74,49 +102,94 @@ def small(rows: Sequence[Row]) -> Plan:
         "extract_tokens": {"given_frames": 2},
     }
     cases = tuple(Case(row, preset, 2, overrides) for row in rows for preset in PRESETS)
-    return Plan(cases, 1, 30.0, apart=False)
+    return Plan(cases, 1, apart=False, bf16=bf16, compiled=compiled)
 
 
-def measure(plan: Plan, device: torch.device, small_peaks: bool = False) -> dict[str, Any]:
-    """Everything, as the JSON has it."""
+def measure(
+    plan: Plan, device: torch.device, small_peaks: bool = False, on_row: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Everything, as the JSON has it; `on_row` is called with what there is after the peaks and after each row."""
     machine = describe(device)
-    occupied = busy(machine["load"])
-    if occupied:
-        _say(f"WARNING: the machine is busy (load {machine['load']:.1f}): do not trust the figures")
     begin = time.time()
+    found: dict[str, Any] = {"format": FORMAT, "version": VERSION, "busy": busy(machine["load"]), "machine": machine}
+    if found["busy"]:
+        _say(f"WARNING: the machine is busy (load {machine['load']:.1f}): do not trust the figures")
     _say("peaks of matrix product and copy ...")
     peaks = measure_peaks(device, machine["bf16"], small_peaks)
-    rows = []
+    found |= {"peaks": to_dict(peaks), "rows": []}
+    report = on_row or (lambda _: None)
+    report(found)
+    measured: dict[tuple[Row, str, int], Variants] = {}
     for case in plan.cases:
         _say(f"{case.row} {case.preset} ...")
-        rows.append(measure_case(case, plan, device, peaks, machine["bf16"]))
+        found["rows"].append(measure_case(case, plan, device, peaks, measured))
+        report(found)
+    return {**found, "seconds": time.time() - begin}
+
+
+def measure_case(
+    case: Case, plan: Plan, device: torch.device, peaks: Peaks, measured: dict[tuple[Row, str, int], Variants]
+) -> dict[str, Any]:
+    """A row at a preset: ours, off and plain by turns, then each further variant by itself.
+
+    By itself, as five of a large transformer's trainings do not fit into a small machine's memory at once. Many samples
+    one by one, as plain and off make them, are as many predictions of one clip: those of `sampling`.
+
+    Args:
+        measured: (row, preset, batch) -> what was measured of other cases; this one's is added.
+    """
+    begin, seconds = time.time(), SECONDS.get(case.row, 10.0)
+    if case.row == "many_samples":
+        variants = measure_variants(case, ("ours",), plan, device, seconds)
+        single = dataclasses.replace(case, row="sampling", batch=1)
+        one_by_one = measured.get(("sampling", case.preset, 1)) or measure_variants(
+            single, ("off", "plain"), plan, device, seconds
+        )
+        variants |= {name: one_by_one[name] for name in ("off", "plain")}
+    else:
+        variants = measure_variants(case, TOGETHER, plan, device, seconds)
+        for variant in plan.extras(case):
+            variants |= measure_variants(case, (variant,), plan, device, seconds / 3)
+    measured[case.row, case.preset, case.batch] = variants
+    found = {name: one for name, (one, _) in variants.items()}
+    times = {name: its for name, (_, its) in variants.items()}
+    rates = {name: one["amount"] / best(one, times[name]) for name, one in found.items()}
+    memory = {name: one["peak_mib"] for name, one in found.items()}
     return {
-        "format": FORMAT,
-        "version": VERSION,
-        "busy": occupied,
-        "machine": machine,
-        "peaks": to_dict(peaks),
-        "rows": rows,
+        "row": case.row,
+        "preset": case.preset,
+        "batch": case.batch,
+        "unit": found["ours"]["unit"],
+        "variants": {
+            name: {
+                **figures(one, times[name], peaks),
+                "over_off": rates[name] / rates["off"],
+                "over_plain": rates[name] / rates["plain"],
+                "memory_over_off": over(memory[name], memory["off"]),
+                "memory_over_plain": over(memory[name], memory["plain"]),
+            }
+            for name, one in found.items()
+        },
         "seconds": time.time() - begin,
     }
 
 
-def measure_case(case: Case, plan: Plan, device: torch.device, peaks: Peaks, bf16: bool) -> dict[str, Any]:
-    """A row at a preset, all its variants by turns."""
-    variants: list[Variant] = ["ours", "off", "plain"]
-    if case.row == "transformer_train" and device.type == "cpu" and bf16:
-        variants.append("bf16")
-    make = Elsewhere if plan.apart else Here
-    subjects = {variant: make(case, variant, device) for variant in variants}
+def measure_variants(
+    case: Case, variants: Sequence[Variant], plan: Plan, device: torch.device, seconds: float
+) -> Variants:
+    """The variants by turns, for so many seconds: no round begins that would end later."""
+    subjects: dict[Variant, Elsewhere | Measured] = {}
     try:
-        found: dict[str, dict[str, Any]] = {name: subject.facts() for name, subject in subjects.items()}
+        for variant in variants:
+            subjects[variant] = Elsewhere(case, variant, device) if plan.apart else here(case, variant, device)
+        found = {name: subject.facts() for name, subject in subjects.items()}
         begin = time.time()
-        times: dict[str, list[float]] = {name: [] for name in subjects}
+        times: dict[Variant, list[float]] = {name: [] for name in subjects}
         for name, subject in subjects.items():
             found[name] |= subject.count()
         round_seconds = time.time() - begin
         for _ in range(plan.turns):
-            if time.time() - begin + round_seconds > plan.row_seconds:
+            if time.time() - begin + round_seconds > seconds:
                 break
             before = time.time()
             for name, subject in subjects.items():
@@ -128,87 +201,51 @@ def measure_case(case: Case, plan: Plan, device: torch.device, peaks: Peaks, bf1
         for subject in subjects.values():
             if isinstance(subject, Elsewhere):
                 subject.kill()
-    return {
-        "row": case.row,
-        "preset": case.preset,
-        "batch": case.batch,
-        "turns": len(times["ours"]),
-        "unit": found["ours"]["unit"],
-        "variants": {name: figures(one, times[name], peaks, name == "bf16") for name, one in found.items()},
-        **ratios(found, times),
-    }
+    return {name: (found[name], times[name]) for name in found}
 
 
-def figures(found: dict[str, Any], times: Sequence[float], peaks: Peaks, bf16: bool) -> dict[str, Any]:
-    """What the JSON has of a variant."""
+def figures(found: dict[str, Any], times: Sequence[float], peaks: Peaks) -> dict[str, Any]:
+    """What the JSON has of a variant by itself."""
     seconds = best(found, times)
-    roof = peaks.bf16_flops_per_s if bf16 or found["switches"].startswith("bf16") else peaks.flops_per_s
-    under = limit(found["flops"], found["bytes"], seconds, roof or peaks.flops_per_s, peaks.bytes_per_s)
+    roof = peaks.flops_per_s if found["precision"] == "float32" else peaks.bf16_flops_per_s or peaks.flops_per_s
+    under = limit(found["flops"], found["bytes"], seconds, roof, peaks.bytes_per_s)
+    kept = ("amount", "peak_mib", "whole_process", "flops", "bytes", "switches")
     return {
         "seconds": seconds,
+        "turns": len(times),
         "per_s": found["amount"] / seconds,
-        "peak_mib": found["peak_mib"],
-        "whole_process": found["whole_process"],
-        "flops": found["flops"],
-        "bytes": found["bytes"],
         "limit": under.by,
         "of_roof": under.share,
-        "switches": found["switches"],
+        **{name: found[name] for name in kept},
+        **({"compilation_seconds": found["compilation_seconds"]} if "compilation_seconds" in found else {}),
     }
 
 
-def ratios(found: dict[str, dict[str, Any]], times: dict[str, list[float]]) -> dict[str, float | None]:
-    """How many times as fast ours is, per piece of the row's unit, and what part of the others' memory it takes."""
-    rate = {name: one["amount"] / best(one, times[name]) for name, one in found.items()}
-    memory = {name: one["peak_mib"] for name, one in found.items()}
-    return {
-        "over_off": rate["ours"] / rate["off"],
-        "over_plain": rate["ours"] / rate["plain"],
-        "memory_over_off": memory["ours"] / memory["off"] if memory["off"] > 0 else None,
-        "memory_over_plain": memory["ours"] / memory["plain"] if memory["plain"] > 0 else None,
-    }
+def over(mine: float, other: float) -> float | None:
+    """A ratio of memories; None where a process took no more than it had."""
+    return mine / other if mine > 0 and other > 0 else None
 
 
 def best(found: dict[str, Any], times: Sequence[float]) -> float:
-    """The best turn; the one under the counters where there was no time for another."""
-    seconds: float = min(times, default=found["seconds"])
-    return seconds
+    """The best turn; the one under the counters where there was no time for another, or, of what is compiled, the
+    one that compiled."""
+    first: float = found.get("compilation_seconds", found["seconds"])
+    return min(times, default=first)
 
 
-def show(found: dict[str, Any]) -> str:
-    """The figures as a table in Markdown, as docs/performance.md and the README quote it."""
-    machine, peaks = found["machine"], found["peaks"]
-    lines = [
-        f"{machine['device']}, {machine['cores']} cores, torch {machine['torch']}, {machine['commit'] or 'no commit'}; "
-        f"{peaks['flops_per_s'] / 1e9:,.0f} GFLOP/s, {peaks['bytes_per_s'] / 1e9:,.1f} GB/s at best",
-        "",
-        "| row | preset | clips | s | plain, s | over plain | over off | MiB | plain, MiB | of plain's | limit |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found["rows"]:
-        ours, plain = row["variants"]["ours"], row["variants"]["plain"]
-        memory = row["memory_over_plain"]
-        cells = [
-            row["row"],
-            row["preset"],
-            str(row["batch"]),
-            f"{ours['seconds']:.3g}",
-            f"{plain['seconds']:.3g}",
-            f"{row['over_plain']:.2f} x",
-            f"{row['over_off']:.2f} x",
-            f"{ours['peak_mib']:,.0f}",
-            f"{plain['peak_mib']:,.0f}",
-            "" if memory is None else f"{memory:.0%}",
-            f"{ours['limit']} {ours['of_roof']:.0%}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    for row in found["rows"]:
-        if "bf16" in row["variants"]:
-            times = row["variants"]["ours"]["seconds"] / row["variants"]["bf16"]["seconds"]
-            lines += ["", f"{row['row']} {row['preset']}: bf16 {times:.2f} times as fast as float32"]
-    if found["busy"]:
-        lines += ["", "WARNING: the machine was busy when this began: do not trust the figures"]
-    return "\n".join(lines)
+class Printer:
+    """Prints the table in Markdown, as docs/performance.md and the README quote it, a row when it is there."""
+
+    def __init__(self) -> None:
+        self.rows = -1
+
+    def __call__(self, found: dict[str, Any]) -> None:
+        if self.rows < 0:
+            print("\n".join([first_line(found), "", *HEAD]), flush=True)
+            self.rows = 0
+        for row in found["rows"][self.rows :]:
+            print("\n".join(lines_of(row)), flush=True)
+        self.rows = len(found["rows"])
 
 
 def _say(text: str) -> None:
@@ -221,14 +258,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda [auto]")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"the JSON [{OUTPUT}]")
     parser.add_argument("--row", action="append", choices=ROWS, help="this row alone; may be repeated [all]")
+    parser.add_argument("--compile", action="store_true", help="a variant by torch.compile on a CPU too: minutes more")
     parser.add_argument("--small", action="store_true", help="a few seconds, to see whether it runs; no figures")
     given = parser.parse_args(arguments)
     device, rows = device_of(given.device), given.row or ROWS
-    plan = small(rows) if given.small else full(device, rows)
-    found = measure(plan, device, given.small)
+    cuda = device.type == "cuda"
+    bf16 = not cuda and describe(device)["bf16"]  # on CUDA "ours" is bf16 already
+    plan = (small if given.small else lambda *of: full(device, *of))(rows, bf16, given.compile or cuda)
+    printer = Printer()
+    found = measure(plan, device, given.small, printer)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.output, found)
-    print(show(found))
+    if found["busy"]:
+        print("\nWARNING: the machine was busy when this began: do not trust the figures")
     print(f"\n{found['seconds'] / 60:.1f} minutes; written: {given.output}")
 
 
