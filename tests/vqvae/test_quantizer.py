@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moso.training.random import generator
 from moso.training.world import Solo
-from moso.vqvae.quantizer import BLOCK, CodebookConfig, Quantizer, nearest
+from moso.vqvae.quantizer import BLOCK, CODES, CodebookConfig, Quantizer, nearest
 
 SOLO = Solo()
 
@@ -47,6 +47,18 @@ def test_search_equals_brute_force_in_float64(block, offset):
     vectors, codes = _normal("vectors", 500, 8) + offset, _normal("codes", 96, 8) + offset
     distances = (vectors.double()[:, None] - codes.double()[None]).square().sum(-1)
     assert torch.equal(nearest(vectors, codes, block), distances.argmin(1))
+
+
+def test_codes_taken_in_parts_give_what_all_at_once_give():
+    vectors, codes = _normal("vectors", 4000, 8), _normal("codes", 2 * CODES + 100, 8)
+    distances = (vectors.double()[:, None] - codes.double()[None]).square().sum(-1)
+    assert torch.equal(nearest(vectors, codes), distances.argmin(1))
+
+
+def test_the_first_of_equal_codes_in_different_parts_is_taken():
+    codes = _normal("codes", 2 * CODES, 8)
+    codes[CODES + 3] = codes[3]
+    assert nearest(codes[[CODES + 3, CODES + 4]], codes).tolist() == [3, CODES + 4]
 
 
 def test_the_first_of_equal_codes_is_taken():
