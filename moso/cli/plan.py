@@ -6,6 +6,9 @@ import click
 
 from moso.cli.options import examples
 
+STEPS, WITHIN_S = 2, 30
+"""Real steps that are measured without being asked for, and seconds that they may take by the estimate."""
+
 
 class Bytes(click.ParamType):
     """A size such as 16GiB, 800MiB or 80GB."""
@@ -27,22 +30,37 @@ class Bytes(click.ParamType):
 
 
 @click.command(
-    epilog=examples("moso plan --preset sim_push/tiny", "moso plan --preset sim_push/tiny --batch 8 --measure 2")
+    epilog=examples(
+        "moso plan --preset sim_push/tiny",
+        "moso plan --preset sim_push/tiny --batch 8 --measure 3 --set train_vqvae.training.recompute=true",
+    )
 )
 @click.option("--preset", required=True, help="<dataset>/<preset>; `moso info` lists them.")
 @click.option("--batch", type=click.IntRange(min=1), help="Of both trainings, in the place of the preset's.")
 @click.option("--stage", type=click.Choice(["vqvae", "transformer"]), help="This training alone.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting, e.g. train_vqvae.training.accumulation=2; repeatable.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--memory", type=Bytes(), help="Plan for a device with so much free memory, such as 80GB.")
 @click.option("--clips", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of the token store.")
 @click.option(
     "--frames", type=click.IntRange(min=1), help="Of the frame cache; by default those of the clips, in a row."
 )
-@click.option("--measure", type=click.IntRange(min=1), help="Time so many real steps, on random data.")
+@click.option(
+    "--measure",
+    type=click.IntRange(min=0),
+    help=f"Time so many real steps, on random data; 0: none. By default 2, where that takes less than {WITHIN_S} s.",
+)
 def command(
     preset: str,
     batch: int | None,
     stage: str | None,
+    settings: tuple[str, ...],
     device: str,
     memory: int | None,
     clips: int,
@@ -51,28 +69,30 @@ def command(
 ) -> None:
     """Say what the trainings of a preset will take: parameters, tokens, memory, time, disk.
 
-    Nothing is read and nothing is written. What does not fit into the memory that is free is refused, with the batch
-    that would fit. Times are estimated from the number of operations and this machine's speed, or, with --measure,
-    measured.
+    Nothing is read and nothing is written. What does not fit into the memory that is free is refused, with the settings
+    that would fit: parts of the batch, recomputed activations, a smaller batch. A time is measured on real steps or,
+    where they would take long, estimated from the number of operations and this machine's speed; the plan says which.
     """
-    import dataclasses
-
+    from moso.cli.simulate import parse_settings
     from moso.device import device_of
+    from moso.planning.fitting import check_fits
     from moso.planning.machine import device_memory
-    from moso.planning.plan import check_fits, device_speed, gibibytes, measure_step, plan_stage
+    from moso.planning.plan import device_speed, gibibytes, measure_step, plan_stage
     from moso.planning.stages import STAGES, Experiment
     from moso.planning.text import data_lines, stage_lines
 
-    experiment, where = Experiment.of_preset(preset), device_of(device)
+    experiment, where = Experiment.of_preset(preset, parse_settings(settings)), device_of(device)
     if batch is not None:
         experiment = experiment.with_batch(batch)
     here = device_memory(where)
     free, speed = here if memory is None else memory, device_speed(where)
     plans = {name: plan_stage(experiment, name, where, flops_per_s=speed) for name in STAGES if stage in (None, name)}
     for name, plan in plans.items():
-        if measure and plan.needed <= min(size for size in (free, here, plan.needed) if size is not None):
-            seconds = measure_step(experiment, name, where, measure)
-            plans[name] = dataclasses.replace(plan, step_s=seconds, measured=True)
+        # measured steps and those that warm up, of up to three kinds
+        soon = 3 * (STEPS + 1) * plan.step_s < WITHIN_S
+        count = (STEPS if soon else 0) if measure is None else measure
+        if count and plan.needed <= min(size for size in (free, here, plan.needed) if size is not None):
+            plans[name] = plan.with_step(measure_step(experiment, name, where, count), count)
     click.echo(f"preset       {preset}")
     click.echo(f"device       {where}, " + ("free memory unknown" if free is None else f"{gibibytes(free)} free"))
     for line in (*data_lines(experiment, clips, frames), *stage_lines(plans, where)):

@@ -1,27 +1,26 @@
 """The memory of a stage's training: its steps run on fake tensors, their storages counted.
 
-A step is run as the loop runs it, in every regime that the settings have (with Algorithm 1 before the encoders, with
-the discriminators), a validation and, by its sizes, the writing of a checkpoint. Nothing is allocated.
+A step is run as the loop runs it, by the switches of its settings, in every regime that they have (with Algorithm 1
+before the encoders, with the discriminators), a validation and the writing of a checkpoint. Nothing is allocated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from moso.planning.fake import fake_tensors
 from moso.planning.meter import MemoryMeter
 from moso.planning.stages import Experiment, Stage, make_objective
 from moso.planning.trial import Trial
+from moso.training.checkpoint import writable
+from moso.training.flops import Flops
 from moso.vqvae.objective import VQVAEObjective
 
-WRITING = 3
-"""Copies of a group of tensors while it is written: safetensors' input, what it builds, and the bytes it returns."""
 PROCESS = 400 << 20
 """Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
 DRAWS = 1 << 18
@@ -39,9 +38,11 @@ class StageMemory:
         average: of the average of the weights.
         step: most that lives during a step, the four above included.
         validation: the same during a validation; 0 where there is none.
-        checkpoint: the same while a checkpoint is written; on a GPU its copies lie in the host's memory.
+        writing: copies in main memory while a checkpoint is written, of the group that needs most (see
+            moso.training.checkpoint.writable): what is contiguous on a CPU needs none.
         batches: prepared batches in the host's memory.
-        flops: of a step, forward and backward, the heaviest one.
+        flops: of a step, forward and backward and what is computed again, the mean over the training's steps.
+        validation_flops: of a validation.
         saved: of a checkpoint on disk.
         scattered: what a CPU's heap holds beyond what lives, at the fullest moment (see MemoryMeter).
     """
@@ -52,9 +53,10 @@ class StageMemory:
     average: int
     step: int
     validation: int
-    checkpoint: int
+    writing: int
     batches: int
-    flops: int
+    flops: float
+    validation_flops: float
     saved: int
     scattered: int
 
@@ -76,7 +78,7 @@ class StageMemory:
         tensors = max(self.step, self.validation)
         if device.type == "cuda":
             return tensors
-        return PROCESS + self.batches + self.scattered + max(tensors, self.checkpoint)
+        return PROCESS + self.batches + self.scattered + max(tensors, self.kept + self.writing)
 
 
 def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
@@ -90,72 +92,62 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
     with fake_tensors(), MemoryMeter(share) as meter:
         objective = make_objective(experiment, stage, device)
         trial = Trial(objective, training, device)
-        weights, flops = meter.live, 0
+        weights, flops, validation_flops = meter.live, 0.0, 0.0
         steps = regimes(objective, training.steps)
-        trial.step(steps[0])  # the first step finds no moments yet
+        trial.step(next(iter(steps)))  # the first step finds no moments yet
         modules = [objective.module, *(rival.module for rival in objective.rivals)]
         meter.restart()
-        for step in steps:
-            with FlopCounterMode(display=False) as counter:
+        for step, count in steps.items():
+            with Flops(again=True) as counter:
                 trial.step(step)
-            flops = max(flops, counter.get_total_flops())
+            flops += counter.total * count / training.steps
         peak, kept, held, rest = meter.peak, meter.live, meter.held_peak, meter.held
         meter.restart()
         if training.validate_every:
-            trial.validate()
+            with Flops() as counter:
+                trial.validate()
+            validation_flops = counter.total
         validation = meter.peak if training.validate_every else 0
 
         rivals = list(zip(trial.rivals, modules[1:], strict=True))
-        moments = [_bytes(trial.optimizer.state().values())]
-        moments += [_bytes(optimizer.state().values()) for (_, optimizer), _ in rivals]
-        average = _bytes(trial.average.tensors.values()) if trial.average else 0
-        groups = [_bytes(modules[0].state_dict().values()), moments[0], *([average] if average else [])]
-        for (_, module), moment in zip(rivals, moments[1:], strict=True):
-            groups += [_bytes(module.state_dict().values()), moment]
+        states = [trial.optimizer.state(), *(optimizer.state() for (_, optimizer), _ in rivals)]
+        average = trial.average.tensors if trial.average else {}
+        groups = [*(module.state_dict() for module in modules), *states, average]
+        writing = max(_copied(group, meter) for group in groups)
         gradients = _bytes(p.grad for module in modules for p in module.parameters() if p.grad is not None)
         batch = objective.prepare(trial.dealt(0))
         one = batch.nbytes if isinstance(batch, Tensor) else _bytes(_tensors(batch))
     return StageMemory(
-        weights=weights - average,
+        weights=weights - _bytes(average.values()),
         gradients=gradients,
-        optimizer=sum(moments),
-        average=average,
+        optimizer=sum(_bytes(state.values()) for state in states),
+        average=_bytes(average.values()),
         step=peak,
         validation=validation,
-        checkpoint=kept + writing(groups),
+        writing=writing,
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
         flops=flops,
-        saved=sum(groups),
+        validation_flops=validation_flops,
+        saved=sum(_bytes(group.values()) for group in groups),
         scattered=max(0, round(held - rest) - (peak - kept)),
     )
 
 
-def regimes(objective: object, steps: int) -> list[int]:
-    """A step of each kind that a training of so many steps has, in order."""
+def regimes(objective: object, steps: int) -> dict[int, int]:
+    """A step of each kind that a training of so many steps has, in order, and how many steps are of its kind."""
     if not isinstance(objective, VQVAEObjective):
-        return [0]
+        return {0: steps}
     until = objective.config.preprocessing.until_step
     start = objective.loss_config.adversarial.from_step if objective.rivals else 0
-    found: dict[tuple[bool, bool], int] = {}
-    for step in sorted({0, until, start, steps - 1}):
-        if step < steps:
-            found.setdefault((step < until, step >= start), step)
-    return list(found.values())
-
-
-def writing(groups: Iterable[int]) -> int:
-    """Most bytes that writing these groups of tensors takes, one after the other (moso.training.checkpoint.save)."""
-    most = before = 0
-    for size in groups:
-        most = max(most, before + WRITING * size)
-        before = size
-    return most
+    borders = sorted({0, *(step for step in (until, start) if 0 < step < steps)})
+    return {first: end - first for first, end in zip(borders, [*borders[1:], steps], strict=True)}
 
 
 def masked_share(experiment: Experiment, stage: Stage) -> float:
-    """The share of a batch's motion tokens that its fullest step masks; given frames have none."""
+    """The share of a batch's, or its part's, motion tokens that its fullest step masks; given frames have none."""
     training, store = experiment.training[stage], experiment.store
-    share = fullest_share(training.batch, training.steps)
+    parts = training.accumulation
+    share = fullest_share(-(-training.batch // parts), training.steps * parts)
     if experiment.transformer.wiring == "single" or experiment.transformer_loss.unconditional_share:
         return share  # of scene and object as of motion, or with nothing given: no less
     return share * (1 - store.given_motion_frames / store.grids.frames)
@@ -177,6 +169,13 @@ def _tensors(batch: object) -> Iterable[Tensor]:
             yield value
         elif hasattr(value, "__dict__"):
             yield from _tensors(value)
+
+
+def _copied(group: Mapping[str, Tensor], meter: MemoryMeter) -> int:
+    """Bytes of the copies that writing these tensors takes."""
+    before = meter.live
+    plain = writable(group)
+    return meter.live - before if plain else 0
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -1,20 +1,22 @@
-"""The plan of a preset's two trainings: sizes, memory, time, disk, and the batch that fits where theirs does not."""
+"""The plan of a preset's two trainings: sizes, memory, time, disk."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from moso.errors import ConfigError
 from moso.parameters import count_parameters
 from moso.planning.fake import fake_tensors
 from moso.planning.memory import StageMemory, regimes, stage_memory
-from moso.planning.stages import SECTIONS, Experiment, Stage, make_objective
+from moso.planning.stages import Experiment, Stage, make_objective
 from moso.planning.trial import Trial
 from moso.tokens.store import stored_arrays, token_dtype
+from moso.training import precision
+from moso.training.config import TrainingConfig
 
 UTILISATION = 0.5
 """Share of a large matrix product's speed that a step is taken to reach where it is not measured. No source but the
@@ -29,27 +31,52 @@ class StagePlan:
 
     Attributes:
         parameters: trained numbers of the network.
-        batch, steps: of the loop.
+        training: its settings.
+        precision: what they come to on the device.
+        per_sample: what a sample counts: images or tokens.
         memory: see StageMemory.
         needed: bytes on the device.
-        step_s: seconds of a step.
-        measured: whether that was measured on real steps, or estimated.
+        step_s: seconds of a step, the mean over the training's.
+        validation_s: seconds of a validation, 0 where there is none: estimated from the speed of the steps.
+        measured: real steps of each kind that `step_s` is the time of; 0: it is estimated.
         disk: bytes of the checkpoints that are kept, one being written beside them.
     """
 
     parameters: int
-    batch: int
-    steps: int
+    training: TrainingConfig
+    precision: str
+    per_sample: Mapping[str, int]
     memory: StageMemory
     needed: int
     step_s: float
-    measured: bool
+    validation_s: float
+    measured: int
     disk: int
 
     @property
+    def batch(self) -> int:
+        """Samples a step."""
+        return self.training.batch
+
+    @property
+    def steps(self) -> int:
+        """Of the loop."""
+        return self.training.steps
+
+    @property
+    def validations(self) -> int:
+        """How many there are, the last step's included."""
+        every = self.training.validate_every
+        return -(-self.steps // every) if every else 0
+
+    @property
     def total_s(self) -> float:
-        """Seconds of all steps, without validations."""
-        return self.step_s * self.steps
+        """Seconds of all steps and validations; neither the start nor checkpoints are counted."""
+        return self.step_s * self.steps + self.validation_s * self.validations
+
+    def with_step(self, step_s: float, measured: int) -> StagePlan:
+        """The same with the time that a step was found to take."""
+        return replace(self, step_s=step_s, validation_s=self.validation_s * step_s / self.step_s, measured=measured)
 
 
 def plan_stage(experiment: Experiment, stage: Stage, device: torch.device, *, flops_per_s: float) -> StagePlan:
@@ -60,14 +87,17 @@ def plan_stage(experiment: Experiment, stage: Stage, device: torch.device, *, fl
     """
     training = experiment.training[stage]
     memory = stage_memory(experiment, stage, device)
+    grids = experiment.store.grids
     return StagePlan(
         parameters=parameters(experiment, stage),
-        batch=training.batch,
-        steps=training.steps,
+        training=training,
+        precision=precision.choose(training.precision, device).name,
+        per_sample={"images": experiment.vqvae.frames} if stage == "vqvae" else {"tokens": grids.tokens},
         memory=memory,
         needed=memory.on_device(device),
         step_s=memory.flops / (UTILISATION * flops_per_s),
-        measured=False,
+        validation_s=memory.validation_flops / (UTILISATION * flops_per_s),
+        measured=0,
         disk=memory.saved * (training.keep_checkpoints + 1),
     )
 
@@ -78,54 +108,15 @@ def parameters(experiment: Experiment, stage: Stage) -> int:
         return count_parameters(make_objective(experiment, stage, torch.device("cpu")).module)
 
 
-def check_fits(experiment: Experiment, stage: Stage, plan: StagePlan, device: torch.device, free: int) -> None:
-    """Refuse a plan that takes more than `free` bytes.
-
-    Raises:
-        ConfigError: names the batch that would fit, if one does.
-    """
-    if plan.needed <= free:
-        return
-    field = f"{SECTIONS[stage]}.training.batch"
-    rule = f"takes {gibibytes(plan.needed)} of memory, and {gibibytes(free)} are free on {device}"
-    fitting, least = largest_batch(experiment, stage, device, plan, free)
-    remedy = f"{fitting} would fit" if fitting else f"a batch of 1 takes {gibibytes(least)}: take a larger machine"
-    raise ConfigError(field, plan.batch, rule, remedy)
-
-
-def largest_batch(
-    experiment: Experiment, stage: Stage, device: torch.device, plan: StagePlan, free: int
-) -> tuple[int, int]:
-    """The largest batch below the plan's that takes at most `free` bytes, 0 where none does; and what a batch of 1
-    takes.
-
-    Memory is nearly linear in the batch: each guess is a straight line's, and is counted.
-    """
-
-    def needed(batch: int) -> int:
-        return stage_memory(experiment.with_batch(batch, stage), stage, device).on_device(device)
-
-    least = needed(1) if plan.batch > 1 else plan.needed
-    if least > free:
-        return 0, least
-    low, low_bytes, high, high_bytes = 1, least, plan.batch, plan.needed
-    while high - low > 1:
-        guess = low + int((high - low) * (free - low_bytes) / max(high_bytes - low_bytes, 1))
-        guess = min(max(guess, low + 1), high - 1)
-        found = needed(guess)
-        if found <= free:
-            low, low_bytes = guess, found
-        else:
-            high, high_bytes = guess, found
-    return low, least
-
-
 def measure_step(experiment: Experiment, stage: Stage, device: torch.device, steps: int) -> float:
-    """Seconds of a real step on random data: the shortest of `steps`, behind one that warms up; the heaviest regime."""
+    """Seconds of a real step on random data, the mean over the training's kinds of step (see `regimes`).
+
+    Of each kind the shortest of `steps`, behind one that warms up.
+    """
     training = experiment.training[stage]
     objective = make_objective(experiment, stage, device)
-    trial, slowest = Trial(objective, training, device), 0.0
-    for regime in regimes(objective, training.steps):
+    trial, mean = Trial(objective, training, device), 0.0
+    for regime, count in regimes(objective, training.steps).items():
         trial.step(regime)
         seconds = []
         for _ in range(steps):
@@ -134,8 +125,8 @@ def measure_step(experiment: Experiment, stage: Stage, device: torch.device, ste
             trial.step(regime)
             _wait(device)
             seconds.append(time.perf_counter() - start)
-        slowest = max(slowest, min(seconds))
-    return slowest
+        mean += min(seconds) * count / training.steps
+    return mean
 
 
 def device_speed(device: torch.device, at_least_s: float = 0.2) -> float:

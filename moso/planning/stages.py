@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from moso.config import build, load_preset
+from moso.config import build, load_preset, merge
+from moso.errors import ConfigError
 from moso.planning.perceptual import lpips_without_weights
 from moso.planning.samples import RandomClips, RandomTokens
 from moso.tokens.store import StoreSettings
@@ -28,6 +29,7 @@ from moso.vqvae.objective_config import ObjectiveConfig
 Stage = Literal["vqvae", "transformer"]
 STAGES: tuple[Stage, ...] = ("vqvae", "transformer")
 SECTIONS = {"vqvae": "train_vqvae", "transformer": "train_transformer"}
+READ = (*SECTIONS.values(), "extract_tokens")
 SEED = 0
 
 
@@ -53,13 +55,17 @@ class Experiment:
     validation_clips: int = 64
 
     @classmethod
-    def of_preset(cls, name: str) -> Experiment:
-        """What moso/presets/<name>.yaml says.
+    def of_preset(cls, name: str, overrides: Mapping[str, Any] | None = None) -> Experiment:
+        """What moso/presets/<name>.yaml says, `overrides` (section -> settings, as in params.yaml) laid over it.
 
         Raises:
             ConfigError: no such preset, or a setting that is wrong.
         """
         sections = load_preset(name)
+        for section in overrides or {}:
+            if section not in READ:
+                raise ConfigError("section", section, f"the plan reads {', '.join(READ)}")
+        sections = merge(sections, overrides or {})
         one, two = (dict(sections.get(SECTIONS[stage]) or {}) for stage in STAGES)
 
         def part(stage: Stage, schema: Any, of: str) -> Any:
@@ -79,9 +85,17 @@ class Experiment:
 
     def with_batch(self, batch: int, stage: Stage | None = None) -> Experiment:
         """The same with another batch, of one stage or of both."""
+        return self.with_training(stage, batch=batch)
+
+    def with_training(self, stage: Stage | None = None, **changes: Any) -> Experiment:
+        """The same with other settings of the loop, of one stage or of both.
+
+        Raises:
+            ConfigError: a setting that is wrong.
+        """
         chosen = STAGES if stage is None else (stage,)
         changed: dict[str, TrainingConfig] = {
-            name: dataclasses.replace(self.training[name], batch=batch) for name in chosen
+            name: dataclasses.replace(self.training[name], **changes) for name in chosen
         }
         return dataclasses.replace(self, training={**self.training, **changed})
 

@@ -40,14 +40,34 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
         yield ""
         yield f"{SECTIONS[stage]}"
         yield f"  parameters {plan.parameters:,}"
-        yield f"  memory     {gibibytes(plan.needed)} at a batch of {plan.batch}"
+        yield f"  settings   {'; '.join(settings(plan))}"
+        (counted, count), samples = next(iter(plan.per_sample.items())), plan.batch * plan.steps
+        yield f"  samples    {samples:,} clips in {plan.steps:,} steps, {samples * count:,} {counted}"
+        yield f"  memory     {gibibytes(plan.needed)}"
         yield "             in a step: " + ", ".join(f"{gibibytes(n)} {what}" for what, n in parts.items() if n)
-        if memory.checkpoint > memory.step:
-            of = " of main memory" if gpu else ""
-            yield f"             writing a checkpoint takes more: {gibibytes(memory.checkpoint)}{of}"
-        how = "measured on random data" if plan.measured else "estimated"
-        yield f"  time       {plan.step_s:.3g} s a step ({how}), {duration(plan.total_s)} for {plan.steps:,} steps"
+        if gpu:
+            yield f"             writing a checkpoint takes {gibibytes(memory.writing)} of main memory"
+        elif memory.kept + memory.writing > memory.step:
+            yield f"             writing a checkpoint takes more: {gibibytes(memory.kept + memory.writing)}"
+        how = f"measured, {plan.measured} of each kind on random data" if plan.measured else "estimated"
+        rate = f"{per_second(plan.batch * count / plan.step_s)} {counted}/s"
+        also = f" and {plan.validations:,} validations" if plan.validations else ""
+        yield f"  time       {plan.step_s:.3g} s a step ({how}), {rate}"
+        yield f"             {duration(plan.total_s)} for {plan.steps:,} steps{also}"
         yield f"  disk       {gibibytes(plan.disk)} for checkpoints"
+
+
+def settings(plan: StagePlan) -> Iterator[str]:
+    """The settings that memory and time depend on."""
+    training = plan.training
+    yield f"batch {plan.batch}" + (f" in {training.accumulation} parts" if training.accumulation > 1 else "")
+    yield f"precision {plan.precision}"
+    if training.recompute:
+        yield "activations recomputed"
+    if not training.fused_attention:
+        yield "attention not fused"
+    if training.compile:
+        yield "compiled, which this plan does not know: it is of the same without"
 
 
 def duration(seconds: float) -> str:
@@ -56,3 +76,8 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 86400:.3g} days"
+
+
+def per_second(rate: float) -> str:
+    """'0.52', '35.7' or '4,770'."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

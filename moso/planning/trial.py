@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import torch
 
@@ -12,23 +13,30 @@ from moso.training.config import TrainingConfig
 from moso.training.objective import Objective
 from moso.training.optimizer import ModuleOptimizer
 from moso.training.sampler import Sample
+from moso.training.switches import switch_
 from moso.training.update import Updates
 from moso.training.world import Solo
 
 
 class Trial:
-    """What moso.training.loop holds, and its step: tests compare the two.
+    """What moso.training.loop holds, and its step, by the switches of its config: tests compare the two.
+
+    Nothing is compiled: what that takes is known only once it is done.
 
     Args:
         objective: its module on `device`.
         config: of the training.
+
+    Raises:
+        ConfigError: a precision that the device does not have.
     """
 
     def __init__(self, objective: Objective, config: TrainingConfig, device: torch.device) -> None:
         self.objective, self.config, self.device = objective, config, device
         self.world = Solo()
-        if config.channels_last:
-            for module in (objective.module, *(rival.module for rival in objective.rivals)):
+        for module in (objective.module, *(rival.module for rival in objective.rivals)):
+            switch_(module, dataclasses.replace(config, compile=False))
+            if config.channels_last:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision = precision.choose(config.precision, device)
         scaler = self.precision.scaler(device)
@@ -49,17 +57,24 @@ class Trial:
         objective.module.train()
         objective.before_step(step, self.world)
         self.optimizer.zero_grad()
-        with self.precision.autocast(self.device):
-            loss, extra = objective.loss(batch, dealt, step)
-        self.updates.apply(self.optimizer, loss, extra, 1.0)
+        count = self.config.accumulation
+        parts = [(batch, dealt)] if count == 1 else objective.parts(batch, dealt, count)
+        shares = [len(of) / len(dealt) for _, of in parts]
+        for share, (part, of) in zip(shares, parts, strict=True):
+            with self.precision.autocast(self.device):
+                loss, extra = objective.loss(part, of, step)
+            self.updates.backward(loss, extra, share)
+        self.updates.step(self.optimizer)
         del loss, extra
         for rival, optimizer in self.rivals:
             if step >= rival.from_step:
                 optimizer.zero_grad()
                 rival.module.train()
-                with self.precision.autocast(self.device):
-                    loss, extra = rival.loss(step)
-                self.updates.apply(optimizer, loss, extra, 1.0)
+                for share in shares:
+                    with self.precision.autocast(self.device):
+                        loss, extra = rival.loss(step)
+                    self.updates.backward(loss, extra, share)
+                self.updates.step(optimizer)
         self.updates.finish()
         if self.average:
             self.average.update(step)

@@ -19,19 +19,22 @@ TURNS = 5
 
 class Flops(TorchDispatchMode):
     """Counts the operations of products, convolutions and attention inside, forward and backward, by the formulas of
-    torch.utils.flop_counter; what recomputed segments do again is left out. It changes no result.
+    torch.utils.flop_counter. It changes no result.
 
     Those formulas do not have the CPU's fused attention. Its backward pass is taken as 2.5 times its forward, as they
     take it elsewhere.
+
+    Args:
+        again: count also what recomputed segments do again, which the model does not need and the device does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, again: bool = False) -> None:
         super().__init__()
-        self.total = 0.0
+        self.total, self.again = 0.0, again
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if recomputing():
+        if recomputing() and not self.again:
             return out
         packet = func._overloadpacket
         if packet in flop_registry:

@@ -8,37 +8,81 @@ import torch
 from moso.cli.sizes import sizes
 from moso.config import preset_names
 from moso.errors import ConfigError
+from moso.planning.fitting import check_fits, largest_batch, needed, remedies
 from moso.planning.machine import host_memory
-from moso.planning.plan import cache_bytes, check_fits, gibibytes, largest_batch, measure_step, plan_stage, token_bytes
+from moso.planning.plan import cache_bytes, gibibytes, measure_step, parameters, plan_stage, token_bytes
 from moso.planning.stages import STAGES, Experiment
-from moso.planning.text import duration
+from moso.planning.text import duration, per_second
+from moso.vqvae.discriminators import AdversarialConfig
 
 CPU = torch.device("cpu")
 TINY = Experiment.of_preset("sim_push/tiny")
 
 
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_has_the_parameters_that_info_tells(preset) -> None:
+    experiment, size = Experiment.of_preset(preset), sizes(preset)
+    assert [parameters(experiment, stage) for stage in STAGES] == [size.vqvae, size.transformer]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_has_a_plan(preset) -> None:
-    experiment, size = Experiment.of_preset(preset), sizes(preset)
-    plans = {stage: plan_stage(experiment, stage, CPU, flops_per_s=1e11) for stage in STAGES}
-    assert [plan.parameters for plan in plans.values()] == [size.vqvae, size.transformer]
-    for plan in plans.values():
+    """With one block in the place of many, which are alike."""
+    experiment = Experiment.of_preset(preset)
+    experiment = dataclasses.replace(
+        experiment.with_training(validate_every=0),
+        vqvae=dataclasses.replace(experiment.vqvae, encoder_blocks=1, decoder_blocks=1),
+        transformer=dataclasses.replace(
+            experiment.transformer, scene_object_blocks=1, motion_blocks=1, single_blocks=1
+        ),
+    )
+    for stage in STAGES:
+        plan = plan_stage(experiment, stage, CPU, flops_per_s=1e11)
         assert plan.memory.gradients >= 4 * plan.parameters * 0.99
         assert plan.needed > plan.memory.step > plan.memory.kept > 0
-        assert plan.step_s > 0
+        assert plan.total_s == plan.step_s * plan.steps > 0
 
 
 def test_the_batch_that_fits_is_the_largest_that_does() -> None:
     wide = TINY.with_batch(9)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
-    six, seven = (plan_stage(TINY.with_batch(n), "vqvae", CPU, flops_per_s=1e11).needed for n in (6, 7))
+    six, seven = (needed(TINY, "vqvae", CPU, batch=n) for n in (6, 7))
     assert largest_batch(wide, "vqvae", CPU, plan, (six + seven) // 2)[0] == 6
-    with pytest.raises(ConfigError, match=r"train_vqvae.training.batch = 9: takes .*; 6 would fit"):
-        check_fits(wide, "vqvae", plan, CPU, (six + seven) // 2)
     with pytest.raises(ConfigError, match="larger machine"):
         check_fits(wide, "vqvae", plan, CPU, 1 << 20)
     check_fits(wide, "vqvae", plan, CPU, plan.needed)
+
+
+def test_what_keeps_the_batch_is_named_before_a_smaller_one_and_each_takes_what_it_is_said_to() -> None:
+    wide = TINY.with_batch(9)
+    plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
+    free = (needed(TINY, "vqvae", CPU, batch=6) + needed(TINY, "vqvae", CPU, batch=7)) // 2
+    found = list(remedies(wide, "vqvae", plan, CPU, free))
+    assert [changes for changes, _ in found] == [{"accumulation": 2}, {"recompute": True}, {"batch": 6}]
+    for changes, size in found:
+        assert needed(wide, "vqvae", CPU, **changes) == size <= free
+    said = r"train_vqvae.training.batch = 9: takes .*fit: accumulation 2 \(.*\), recompute true \(.*\), batch 6 \("
+    with pytest.raises(ConfigError, match=said):
+        check_fits(wide, "vqvae", plan, CPU, free)
+
+
+def test_both_are_named_where_neither_alone_keeps_the_batch() -> None:
+    wide = TINY.with_batch(8)
+    plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
+    one, both = needed(TINY, "vqvae", CPU, batch=1), {"accumulation": 8, "recompute": True}
+    free = (needed(wide, "vqvae", CPU, **both) + one) // 2
+    assert free < min(one, needed(wide, "vqvae", CPU, recompute=True))
+    assert [changes for changes, _ in remedies(wide, "vqvae", plan, CPU, free)] == [both]
+
+
+def test_parts_are_not_named_where_the_loss_knows_none() -> None:
+    """An adaptive adversarial weight compares gradients of the whole batch."""
+    rivals = AdversarialConfig(image=0.1, channels=8, layers=1, weight="adaptive")
+    wide = dataclasses.replace(TINY.with_batch(4), vqvae_loss=dataclasses.replace(TINY.vqvae_loss, adversarial=rivals))
+    plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
+    found = [changes for changes, _ in remedies(wide, "vqvae", plan, CPU, plan.needed - 1)]
+    assert found == [{"recompute": True}, {"batch": 3}]
 
 
 def test_tokens_and_frames_take_what_their_files_take() -> None:
@@ -48,8 +92,22 @@ def test_tokens_and_frames_take_what_their_files_take() -> None:
     assert cache_bytes(TINY, 7) == 7 * 32 * 32 * 3
 
 
-def test_a_step_can_be_measured() -> None:
-    assert 0 < measure_step(TINY, "transformer", CPU, 1) < 60
+def test_a_step_can_be_measured_and_a_validation_is_then_as_fast() -> None:
+    seconds = measure_step(TINY, "transformer", CPU, 1)
+    assert 0 < seconds < 60
+    estimated = plan_stage(TINY, "transformer", CPU, flops_per_s=1e11)
+    plan = estimated.with_step(seconds, 1)
+    assert (estimated.measured, plan.measured, plan.step_s) == (0, 1, seconds)
+    assert plan.validation_s / plan.step_s == pytest.approx(estimated.validation_s / estimated.step_s)
+    # 16 steps, a validation each 8
+    assert plan.total_s == pytest.approx(16 * seconds + 2 * plan.validation_s)
+
+
+def test_settings_can_be_laid_over_a_preset() -> None:
+    changed = Experiment.of_preset("sim_push/tiny", {"train_vqvae": {"training": {"accumulation": 2}}})
+    assert changed == TINY.with_training("vqvae", accumulation=2)
+    with pytest.raises(ConfigError, match=r"section = 'train_vqva'.*train_vqvae, train_transformer"):
+        Experiment.of_preset("sim_push/tiny", {"train_vqva": {}})
 
 
 def test_another_batch_of_one_stage_leaves_the_other_alone() -> None:
@@ -73,3 +131,4 @@ def test_a_container_s_limit_counts_where_it_is_lower(tmp_path) -> None:
 def test_sizes_and_times_are_read_at_a_glance() -> None:
     assert (gibibytes(3 << 29), gibibytes(87 << 20)) == ("1.50 GiB", "87 MiB")
     assert [duration(s) for s in (42, 210, 25920, 1036800)] == ["42 s", "3.5 min", "7.2 h", "12 days"]
+    assert [per_second(rate) for rate in (0.5234, 35.74, 4771.2)] == ["0.523", "35.7", "4,771"]

@@ -28,6 +28,9 @@ def test_a_layers_three_products_are_counted_and_recomputation_is_not(recompute)
     with Flops() as flops:
         layer(x).sum().backward()
     assert flops.total == 3 * (2 * 3 * 5 * 7)  # output, gradient of the input, gradient of the weights
+    with Flops(again=True) as flops:
+        layer(x).sum().backward()
+    assert flops.total == (3 + recompute) * (2 * 3 * 5 * 7)
 
 
 def test_fused_attention_of_a_cpu_counts_as_its_products():

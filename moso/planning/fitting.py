@@ -1,0 +1,119 @@
+"""Whether a training fits into a memory, and which settings would make it fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from moso.errors import ConfigError
+from moso.planning.memory import stage_memory
+from moso.planning.plan import StagePlan, gibibytes
+from moso.planning.stages import SECTIONS, Experiment, Stage
+
+
+def check_fits(experiment: Experiment, stage: Stage, plan: StagePlan, device: torch.device, free: int) -> None:
+    """Refuse a plan that takes more than `free` bytes.
+
+    Raises:
+        ConfigError: names settings that would fit, if any does.
+    """
+    if plan.needed <= free:
+        return
+    field = f"{SECTIONS[stage]}.training.batch"
+    rule = f"takes {gibibytes(plan.needed)} of memory, and {gibibytes(free)} are free on {device}"
+    least = needed(experiment, stage, device, batch=1, accumulation=1, recompute=True)
+    remedy = f"even a batch of 1 with recompute takes {gibibytes(least)}: take a larger machine"
+    if found := [
+        " with ".join(f"{name} {_word(value)}" for name, value in changes.items()) + f" ({gibibytes(size)})"
+        for changes, size in remedies(experiment, stage, plan, device, free)
+    ]:
+        remedy = f"what would fit: {', '.join(found)}"
+    raise ConfigError(field, plan.batch, rule, remedy)
+
+
+def remedies(
+    experiment: Experiment, stage: Stage, plan: StagePlan, device: torch.device, free: int
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Settings of the training that would fit into `free` bytes, and what each takes.
+
+    Those that keep the batch come first: fewest parts (accumulation), recompute, both where neither is enough; then
+    the largest batch. Accumulation is passed over where the objective refuses it.
+    """
+    training = experiment.training[stage]
+    fitting = largest_batch(experiment, stage, device, plan, free)[0]
+    kept = False
+    if fitting:
+        first = -(-training.batch // fitting)
+        several = (n for n in (first, first + 1, 2 * first, training.batch) if training.accumulation < n)
+        for found in _that_fits(experiment, stage, device, free, several):
+            kept = True
+            yield found
+    if not training.recompute:
+        size = needed(experiment, stage, device, recompute=True)
+        if size <= free:
+            kept = True
+            yield {"recompute": True}, size
+    if not kept and not training.recompute:
+        several = (n for n in (2, 4, 8, training.batch) if training.accumulation < n)
+        yield from _that_fits(experiment, stage, device, free, several, recompute=True)
+    if fitting:
+        yield {"batch": fitting}, needed(experiment, stage, device, **_of_batch(experiment, stage, fitting))
+
+
+def largest_batch(
+    experiment: Experiment, stage: Stage, device: torch.device, plan: StagePlan, free: int
+) -> tuple[int, int]:
+    """The largest batch below the plan's that takes at most `free` bytes, 0 where none does; and what a batch of 1
+    takes.
+
+    Memory is nearly linear in the batch: each guess is a straight line's, and is counted.
+    """
+
+    def of(batch: int) -> int:
+        return needed(experiment, stage, device, **_of_batch(experiment, stage, batch))
+
+    least = of(1) if plan.batch > 1 else plan.needed
+    if least > free:
+        return 0, least
+    low, low_bytes, high, high_bytes = 1, least, plan.batch, plan.needed
+    while high - low > 1:
+        guess = low + int((high - low) * (free - low_bytes) / max(high_bytes - low_bytes, 1))
+        guess = min(max(guess, low + 1), high - 1)
+        found = of(guess)
+        if found <= free:
+            low, low_bytes = guess, found
+        else:
+            high, high_bytes = guess, found
+    return low, least
+
+
+def needed(experiment: Experiment, stage: Stage, device: torch.device, **changes: Any) -> int:
+    """Bytes on the device with other settings of the loop."""
+    return stage_memory(experiment.with_training(stage, **changes), stage, device).on_device(device)
+
+
+def _of_batch(experiment: Experiment, stage: Stage, batch: int) -> dict[str, int]:
+    return {"batch": batch, "accumulation": min(batch, experiment.training[stage].accumulation)}
+
+
+def _that_fits(
+    experiment: Experiment, stage: Stage, device: torch.device, free: int, several: Iterator[int], **changes: Any
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """The first of `several` accumulations that fits."""
+    for parts in several:
+        if parts > experiment.training[stage].batch:
+            continue
+        found = {"accumulation": parts, **changes}
+        try:
+            size = needed(experiment, stage, device, **found)
+        except ConfigError:  # an adaptive adversarial weight knows no parts
+            return
+        if size <= free:
+            yield found, size
+            return
+
+
+def _word(value: object) -> str:
+    return str(value).lower()
