@@ -1,7 +1,7 @@
 """Stage I's training: what moso.training.loop calls at each step.
 
-B clips of this worker's part of the batch, T frames, n frames drawn of each, V vectors of a clip before
-quantisation, D code dimension.
+B clips of this worker's part of the batch, T frames, n frames of each whose motion is encoded, d of these drawn,
+V vectors of a clip before quantisation, D code dimension.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ class VQVAEObjective:
                 f"a clip has {pools} pools",
                 f"1 to {pools} would fit, or 0 for all",
             )
+        if config.decode_frames > model.config.pool_frames:
+            raise ConfigError(
+                "decode_frames",
+                config.decode_frames,
+                f"a pool has {model.config.pool_frames} frames",
+                f"1 to {model.config.pool_frames} would fit, or 0 for all",
+            )
         adversarial = loss.adversarial
         if training.accumulation > 1 and adversarial.weight == "adaptive" and (adversarial.video or adversarial.image):
             raise ConfigError(
@@ -83,6 +90,7 @@ class VQVAEObjective:
         self.training_clips, self.validation_clips = training_clips, validation_clips
         self.seed = seed
         self.pools = config.decode_pools or pools
+        self.pool_frames = config.decode_frames or model.config.pool_frames
         device = model.codebook.device
         self.perceptual = load_lpips("vgg", device) if loss.perceptual else None
         self.discriminators = discriminators(loss.adversarial, model.config, seed, device)
@@ -125,7 +133,8 @@ class VQVAEObjective:
         """Reconstruction of the drawn frames, commitment (Eq. 9) and, from its step on, what the discriminators say."""
         self._choose_pools(step)
         frames = to_float(batch.to(self.model.codebook.device, non_blocking=True))
-        chosen = self._chosen_frames([s.position for s in samples]).to(frames.device)
+        positions = [s.position for s in samples]
+        chosen = self._chosen_frames(positions).to(frames.device)
         features = self._features(frames, chosen, step)
         figures: dict[str, Tensor] = {}
         if self.quantised_from is None:
@@ -136,7 +145,9 @@ class VQVAEObjective:
             figures["commitment"] = quantised.commitment
             if self.model.training:
                 self._observe(quantised.vectors, quantised.found, samples)
-        drawn, true = self.model.decoder(*codes), _take(frames, chosen)
+        kept = self._drawn_frames(positions).to(frames.device)
+        codes = codes._replace(motion=_take(codes.motion, kept))
+        drawn, true = self.model.decoder(*codes), _take(frames, chosen.gather(1, kept))
         terms = reconstruction_terms(self.loss_config, drawn, true, self.perceptual)
         for name, (weight, term) in (*terms.items(), *self._adversarial(terms, drawn, true, step, len(samples))):
             total = total + weight * term
@@ -234,21 +245,30 @@ class VQVAEObjective:
         ).items()
 
     def _choose_pools(self, step: int) -> None:
-        """How many pools this step draws: all where a discriminator looks at whole clips."""
-        adversarial = self.loss_config.adversarial
+        """How many pools this step draws, and frames of each: all where a discriminator looks at whole clips."""
+        adversarial, model = self.loss_config.adversarial, self.model.config
         whole = adversarial.video > 0 and step >= adversarial.from_step
-        self.pools = self.model.config.pools if whole else self.config.decode_pools or self.model.config.pools
+        self.pools = model.pools if whole else self.config.decode_pools or model.pools
+        self.pool_frames = model.pool_frames if whole else self.config.decode_frames or model.pool_frames
 
     def _chosen_frames(self, positions: Sequence[int]) -> Int[Tensor, "B n"]:
-        """Frames to draw of each sample: those of `pools` random pools, keyed by the sample's position."""
+        """Frames to encode of each sample: those of `pools` random pools, keyed by the sample's position."""
         every, length = self.model.config.pools, self.model.config.pool_frames
         if self.pools == every:
             return torch.arange(every * length).expand(len(positions), -1)
-        rows = [
-            torch.randperm(every, generator=generator(self.seed, "pools", p))[: self.pools].sort().values
-            for p in positions
-        ]
+        rows = [_draw(every, self.pools, generator(self.seed, "pools", p)) for p in positions]
         return (torch.stack(rows)[:, :, None] * length + torch.arange(length)).flatten(1)
+
+    def _drawn_frames(self, positions: Sequence[int]) -> Int[Tensor, "B d"]:
+        """Which of the encoded frames are drawn: `pool_frames` random ones of each pool, keyed likewise."""
+        length = self.model.config.pool_frames
+        if self.pool_frames == length:
+            return torch.arange(self.pools * length).expand(len(positions), -1)
+        rows = []
+        for position in positions:
+            random = generator(self.seed, "frames", position)
+            rows.append(torch.stack([_draw(length, self.pool_frames, random) for _ in range(self.pools)]))
+        return (torch.stack(rows) + torch.arange(self.pools)[:, None] * length).flatten(1)
 
     def _observe(self, vectors: Float[Tensor, "B V D"], tokens: Int[Tensor, "B V"], samples: Sequence[Sample]) -> None:
         """Statistics for the codebook; a drawn pool's positions count for those of the pools left out."""
@@ -338,7 +358,12 @@ def evenly(size: int, count: int) -> Int[np.ndarray, " n"]:
     return (np.arange(count) * 2 + 1) * size // (2 * count)
 
 
+def _draw(size: int, count: int, random: torch.Generator) -> Int[Tensor, " count"]:
+    """`count` of [0, size), each as likely as the next, in order."""
+    return torch.randperm(size, generator=random)[:count].sort().values
+
+
 def _take(video: Float[Tensor, "B T C H W"], frames: Int[Tensor, "B n"]) -> Float[Tensor, "B n C H W"]:
-    if frames.shape[1] == video.shape[1]:  # whole clips: chosen frames are in order
+    if frames.shape[1] == video.shape[1]:  # all of them: they are in order
         return video
     return video[torch.arange(len(video), device=video.device)[:, None], frames]

@@ -75,6 +75,9 @@ class ObjectiveConfig:
     """Working pools of a clip that are motion-encoded and drawn at a step, at random; 0: all. Nothing crosses pools
     and the decoder is blind to time, so the gradient stays unbiased; scene and object encoders always see the whole
     clip. While the video discriminator is on, which looks at whole clips, all are drawn whatever stands here."""
+    decode_frames: int = 0
+    """Frames of each of these pools that the decoder draws, at random; 0: all. The decoder is blind to time, so this
+    gradient is unbiased too. The pools are encoded and quantised as a whole."""
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     soft_start: SoftStartConfig = field(default_factory=SoftStartConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
@@ -82,8 +85,11 @@ class ObjectiveConfig:
     """Validation clips, evenly spaced, whose reconstruction is measured."""
 
     def __post_init__(self) -> None:
-        for name in ("decode_pools", "validation_clips"):
+        for name in ("decode_pools", "decode_frames", "validation_clips"):
             if getattr(self, name) < 0:
                 raise ConfigError(
-                    name, getattr(self, name), "must not be negative", "0 is allowed: all pools, no validation"
+                    name,
+                    getattr(self, name),
+                    "must not be negative",
+                    "0 is allowed: all pools, all frames, no validation",
                 )

@@ -86,7 +86,7 @@ def nearest(
 
 
 def _nearest(
-    vectors: Float[Tensor, "p D"], tiles: Sequence[tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]]
+    vectors: Float[Tensor, "p D"], tiles: Sequence[tuple[Float[Tensor, "_n D"], Float[Tensor, " _n"]]]
 ) -> Int[Tensor, " p"]:
     """The same of a few vectors, the codes and their squared norms given in parts."""
     least: Tensor | None = None

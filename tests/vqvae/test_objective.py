@@ -93,6 +93,44 @@ def test_a_random_subset_of_pools_has_the_gradient_of_the_whole_clip_on_average(
         assert torch.allclose(found[name], gradient, atol=1e-5), name
 
 
+def test_a_random_frame_of_each_pool_has_the_gradient_of_the_whole_clip_on_average(make):
+    """Over the eight ways to draw one frame of two from each of three pools: reconstruction's mean gradient is that of
+    all frames, and every pool's motion is quantised at each."""
+    whole = make(batch=1)
+    sample = samples(0, whole.size, 0, 1, SOLO)[0]
+    loss, _ = _loss(whole, positions=[sample])
+    loss.backward()
+    expected = _gradients(whole)
+    codes = float(whole.model.quantizer.counts.sum())
+
+    part = make(batch=1, decode_frames=1)
+    by_frames = {}
+    for position in range(80):
+        by_frames.setdefault(tuple(part._drawn_frames([position])[0].tolist()), position)
+    assert set(by_frames) == {(a, b, c) for a in (0, 1) for b in (2, 3) for c in (4, 5)}
+    losses = []
+    for position in by_frames.values():
+        share, _ = _loss(part, positions=[dataclasses.replace(sample, position=position)])
+        (share / 8).backward()
+        losses.append(float(share.detach()))
+    assert float(part.model.quantizer.counts.sum()) == pytest.approx(8 * codes)
+    assert sum(losses) / 8 == pytest.approx(float(loss.detach()), rel=1e-5)
+    found = _gradients(part)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=1e-5), name
+
+
+def test_frames_are_drawn_from_the_pools_that_are_encoded(make):
+    """One frame of each of two of three pools: the frame compared is the frame whose motion was encoded."""
+    objective = make(decode_pools=2, decode_frames=1)
+    chosen, kept = objective._chosen_frames([0, 1, 2]), objective._drawn_frames([0, 1, 2])
+    assert kept.shape == (3, 2)
+    assert ((kept >= torch.tensor([0, 2])) & (kept < torch.tensor([2, 4]))).all()
+    frames = chosen.gather(1, kept)
+    assert torch.equal(frames // 2, chosen[:, ::2] // 2)
+
+
 def test_chosen_frames_are_whole_pools_keyed_by_the_samples_position(make):
     objective = make(decode_pools=2)
     first = objective._chosen_frames([0, 1, 2, 3, 4, 5, 6, 7])
@@ -297,6 +335,8 @@ def test_two_workers_follow_one(make, workers):
 def test_more_pools_than_a_clip_has_are_refused(make):
     with pytest.raises(ConfigError, match=r"decode_pools = 4: a clip has 3 pools; 1 to 3 would fit"):
         make(decode_pools=4)
+    with pytest.raises(ConfigError, match=r"decode_frames = 3: a pool has 2 frames; 1 to 2 would fit"):
+        make(decode_frames=3)
 
 
 def test_indices_are_spread_evenly():
