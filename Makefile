@@ -17,10 +17,10 @@ export DVC_NO_ANALYTICS := 1
 # pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help setup repro bar ablations bench bench-data test lint compile code-deps clean
+.PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## the environment alone: .venv, from requirements.lock
 
@@ -51,6 +51,9 @@ ablations: $(STAMP)  ## Tables 6, 9, 10 and 11 on the embedded data set, after `
 
 bench: $(STAMP)  ## speed and memory of both stages beside a plain reference: build/bench.json (docs/performance.md)
 	@python -m bench.models
+
+bench-scale: $(STAMP)  ## how time grows with batch and tokens, and memory with length and samples: build/bench-scale.json
+	@python -m bench.scale
 
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data

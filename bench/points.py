@@ -176,7 +176,7 @@ def _rollout(point: Point, size: Size, device: torch.device) -> Subject:
     networks, given = _networks(size, device), _given(size, SAMPLED_AT_ONCE)
 
     def work() -> None:
-        with torch.inference_mode():
+        with torch.no_grad():  # the counters know no inference mode
             rollout(networks, given, point.x, "tokens", (False,), range(SAMPLED_AT_ONCE), networks.sampling)
 
     return Subject(work, point.x, "frames", "")
@@ -186,7 +186,7 @@ def _samples(point: Point, size: Size, device: torch.device) -> Subject:
     networks, given = _networks(size, device), _given(size, 1)
 
     def work() -> None:
-        with torch.inference_mode():
+        with torch.no_grad():  # the counters know no inference mode
             for _ in trials(networks, given, point.x, size.frames - GIVEN, "tokens", False, [0], networks.sampling):
                 pass
 

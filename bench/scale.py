@@ -61,8 +61,8 @@ ASKED: dict[Curve, Asked] = {
     "motion_grid": Asked(
         "TransformerM, forward and back, by grid", "motion tokens", "s", (128, 512, 1024, 2048), (16, 64, 128)
     ),
-    "rollout_frames": Asked("A rollout's memory", "frames", "MiB", (28, 112, 448), (6, 12, 24)),
-    "samples": Asked("A prediction's memory", "samples", "MiB", (4, 16, 64), (4, 8, 16)),
+    "rollout_frames": Asked("A rollout's memory", "frames", "MiB", (28, 112, 448), (6, 24)),
+    "samples": Asked("A prediction's memory", "samples", "MiB", (4, 16, 64), (4, 16)),
 }
 
 
@@ -90,10 +90,7 @@ def measure_curve(curve: Curve, device: torch.device, small: bool) -> dict[str, 
     """A curve's figures and how they grow."""
     asked = ASKED[curve]
     points = [Point(curve, x, small) for x in (asked.small if small else asked.x)]
-    if asked.measure == "MiB":
-        y = [memory(point, device) for point in points]
-    else:
-        y = seconds(points, device, 1.0 if small else asked.seconds)
+    y = memory(points, device) if asked.measure == "MiB" else seconds(points, device, 1.0 if small else asked.seconds)
     return {
         "curve": curve,
         "title": asked.title,
@@ -127,15 +124,17 @@ def seconds(points: Sequence[Point], device: torch.device, most: float) -> list[
     return [min(its) for its in times]
 
 
-def memory(point: Point, device: torch.device) -> float:
-    """MiB that one call took, weights included, in a process of its own."""
-    subject = Elsewhere(point, "ours", device)
+def memory(points: Sequence[Point], device: torch.device) -> list[float]:
+    """MiB that one call took, weights included, each in a process of its own."""
+    subjects = [Elsewhere(point, "ours", device) for point in points]
     try:
-        subject.facts()
-        subject.turn()
-        return float(subject.end()["peak_mib"])
+        for subject in subjects:
+            subject.facts()
+            subject.turn()
+        return [float(subject.end()["peak_mib"]) for subject in subjects]
     finally:
-        subject.kill()
+        for subject in subjects:
+            subject.kill()
 
 
 def show(found: dict[str, Any]) -> str:

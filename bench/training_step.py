@@ -15,8 +15,9 @@ from moso.training.switches import compiling, switch_
 
 def training_step(objective: Objective, config: TrainingConfig, device: torch.device, step: int) -> Callable[[], None]:
     """A call is step `step` of the training, on a batch of its own: drawing that is the prefetch's and counted too."""
-    switch_(objective.module, config)
     trial = Trial(objective, config, device)
+    if config.compile:
+        switch_(objective.module, config)  # Trial compiles nothing
 
     def work() -> None:
         with torch_settings(device, config.deterministic), compiling(config.compile):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -80,11 +81,12 @@ class Measured:
         return {"peak_mib": (self.peak.bytes() - before) / MIB, "whole_process": self.peak.whole}
 
 
+@functools.cache
 def warm_up(device: torch.device) -> None:
     """Have the libraries loaded and their workspaces made, on a few small numbers.
 
-    Imports that torch puts off (counters, optimizers, checkpointing), thread pools, oneDNN's and MKL's buffers, cuBLAS
-    workspaces: tens of MiB in the process's life, and no subject's.
+    Once a process. Imports that torch puts off (counters, optimizers, checkpointing), thread pools, oneDNN's and MKL's
+    buffers, cuBLAS's workspaces: tens of MiB in a process's life, and no subject's.
     """
     image = torch.ones(2, 8, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
     layers = nn.Sequential(

@@ -129,7 +129,7 @@ class PlainTransformer(nn.Module):
         """TransformerG."""
         tokens = self.read(scene, object)
         # without the bias, as ours
-        weight = cast(Tensor, self.project.weight)
+        weight = self.project.weight
         queries = F.linear(self.queries.weight, weight).expand(len(scene), -1, -1)
         x = self.dropout(torch.cat([tokens, queries], dim=1))
         for block in self.scene_object_blocks:
