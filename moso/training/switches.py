@@ -16,10 +16,13 @@ RECOMPILATIONS = 64
 """Of one function, for its sizes and types; beyond them torch would go on uncompiled, which is refused here."""
 
 
-def switch_(module: nn.Module, config: TrainingConfig) -> None:
+def switch_(module: nn.Module, config: TrainingConfig, backend: str = "inductor") -> None:
     """Set the segments and attention layers of `module` as `config` says, and compile them where it says so.
 
     Compiled segment by segment, for a short compilation; a module without segments is compiled whole.
+
+    Args:
+        backend: of torch.compile. Tests take one that needs no minutes.
 
     Raises:
         ConfigError: to be compiled is a module of torch's own without segments, which torch.compile passes over.
@@ -37,7 +40,7 @@ def switch_(module: nn.Module, config: TrainingConfig) -> None:
                 "compile", True, f"{type(module).__name__} has no segments", "set training.compile to false"
             )
         for part in parts:
-            part.compile()
+            part.compile(backend=backend)
 
 
 @contextlib.contextmanager
