@@ -3,7 +3,7 @@
     python -m bench.models [--device auto] [--output build/bench.json] [--row NAME …] [--compile] [--small]
 
 Seven rows at the BAIR 64 and the KTH 128 preset; each variant in a process of its own, ours, off and plain by turns;
-the best turn counts. On two cores it takes less than 15 minutes and 14 GB. docs/performance.md says what the keys of
+the best turn counts. On two cores it takes less than 15 minutes and 10 GB. docs/performance.md says what the keys of
 the JSON mean.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ PRESETS = ("bair/default", "kth/128")
 BATCHES: dict[str, dict[Row, int]] = {
     "cpu": {
         "vqvae_train": 1, "encode": 1, "decode": 1, "codebook": 4, "transformer_train": 1, "sampling": 1,
-        "many_samples": 4,
+        "many_samples": 3,
     },
     "cuda": {
         "vqvae_train": 6, "encode": 8, "decode": 8, "codebook": 6, "transformer_train": 8, "sampling": 8,
@@ -44,8 +44,16 @@ BATCHES: dict[str, dict[Row, int]] = {
 }  # fmt: skip
 """Clips at once. The presets train with 24 and 6 (Stage I), 32 and 8 (Stage II); that takes hours on two cores."""
 TOGETHER: tuple[Variant, ...] = ("ours", "off", "plain")
-SECONDS: dict[Row, float] = {"vqvae_train": 60, "transformer_train": 75, "sampling": 60, "many_samples": 20}
-"""Of a row; 10 where nothing is said. The time for a second turn of everything, but for predictions on a CPU."""
+SECONDS = 45.0
+"""No further turn of a row's variants begins where it would end later than so many seconds after their first."""
+TURNS = 7
+"""Of each variant, at most, beside the one under the counters."""
+TURNS_ON_CPU: dict[Row, int] = {"transformer_train": 1, "sampling": 0, "many_samples": 0}
+"""Rows of which a call takes 10 to 90 seconds there."""
+ALONE: tuple[Row, ...] = ("transformer_train",)
+"""Rows whose variants are measured one after the other: at once they take more memory than a small machine has."""
+CPU_STEPS = {"kth/128": 8}
+"""Steps of sampling in place of the preset's 16, for time."""
 
 Variants = dict[Variant, tuple[dict[str, Any], list[float]]]
 """Variant -> what its process says of it, and the seconds of its turns."""
@@ -57,36 +65,41 @@ class Plan:
 
     Attributes:
         cases: rows.
-        turns: of each variant, at most, beside the first, which is counted as well.
         apart: each variant in its own process; without, memory is not to be trusted.
-        bf16, compiled: whether these variants are measured.
+        extras: (row, preset) -> further variants of ours.
+        turns: row -> turns of each variant, at most, beside the one under the counters; TURNS where it is not named.
     """
 
     cases: tuple[Case, ...]
-    turns: int
     apart: bool
-    bf16: bool
-    compiled: bool
-
-    def extras(self, case: Case) -> list[Variant]:
-        """Variants of ours that a row has beside the three."""
-        found: list[Variant] = []
-        if case.row == "transformer_train" and self.bf16:
-            found.append("bf16")
-        if case.row in ("transformer_train", "vqvae_train") and self.compiled:
-            found.append("compiled")
-        if case.row == "sampling":
-            found.append("fewer")
-        return found
+    extras: Mapping[tuple[Row, str], Sequence[Variant]]
+    turns: Mapping[Row, int]
 
 
 def full(device: torch.device, rows: Sequence[Row], bf16: bool, compiled: bool) -> Plan:
-    """The presets as they are, but for the batch."""
-    batches = BATCHES[device.type]
-    cases = [Case(row, preset, batches[row]) for row in rows for preset in PRESETS]
-    if device.type == "cpu":  # a minute and a half each
-        cases = [case for case in cases if (case.row, case.preset) != ("many_samples", "kth/128")]
-    return Plan(tuple(cases), 7, apart=True, bf16=bf16, compiled=compiled)
+    """The presets as they are, but for the batch; on a CPU, for time, with what is slowest left out at KTH 128."""
+    batches, cpu = BATCHES[device.type], device.type == "cpu"
+    cases = []
+    for row in rows:
+        for preset in PRESETS:
+            steps = CPU_STEPS.get(preset) if cpu and row == "sampling" else None
+            overrides = {"train_transformer": {"sampling": {"steps": steps}}} if steps else {}
+            if not (cpu and row == "many_samples" and preset != PRESETS[0]):
+                cases.append(Case(row, preset, batches[row], overrides))
+    presets = PRESETS[:1] if cpu else PRESETS
+    return Plan(tuple(cases), True, extras(presets, bf16, compiled), TURNS_ON_CPU if cpu else {})
+
+
+def extras(presets: Sequence[str], bf16: bool, compiled: bool) -> dict[tuple[Row, str], list[Variant]]:
+    """Variants of ours beside the three."""
+    found: dict[tuple[Row, str], list[Variant]] = {}
+    for preset in presets:
+        found["sampling", preset] = ["fewer"]
+        found["vqvae_train", preset] = ["compiled"] if compiled else []
+        found["transformer_train", preset] = [*found["vqvae_train", preset]]
+        if bf16:
+            found["transformer_train", preset].insert(0, "bf16")
+    return found
 
 
 def small(rows: Sequence[Row], bf16: bool, compiled: bool) -> Plan:
@@ -102,7 +115,7 @@ def small(rows: Sequence[Row], bf16: bool, compiled: bool) -> Plan:
         "extract_tokens": {"given_frames": 2},
     }
     cases = tuple(Case(row, preset, 2, overrides) for row in rows for preset in PRESETS)
-    return Plan(cases, 1, apart=False, bf16=bf16, compiled=compiled)
+    return Plan(cases, False, extras(PRESETS, bf16, compiled), dict.fromkeys(rows, 1))
 
 
 def measure(
@@ -130,26 +143,26 @@ def measure(
 def measure_case(
     case: Case, plan: Plan, device: torch.device, peaks: Peaks, measured: dict[tuple[Row, str, int], Variants]
 ) -> dict[str, Any]:
-    """A row at a preset: ours, off and plain by turns, then each further variant by itself.
+    """A row at a preset: ours, off and plain by turns (or one by one, ALONE), then each further variant by itself.
 
-    By itself, as five of a large transformer's trainings do not fit into a small machine's memory at once. Many samples
-    one by one, as plain and off make them, are as many predictions of one clip: those of `sampling`.
+    Many samples one by one, as plain and off make them, are as many predictions of one clip: those of `sampling`.
 
     Args:
         measured: (row, preset, batch) -> what was measured of other cases; this one's is added.
     """
-    begin, seconds = time.time(), SECONDS.get(case.row, 10.0)
+    begin = time.time()
     if case.row == "many_samples":
-        variants = measure_variants(case, ("ours",), plan, device, seconds)
+        variants = measure_variants(case, ("ours",), plan, device)
         single = dataclasses.replace(case, row="sampling", batch=1)
-        one_by_one = measured.get(("sampling", case.preset, 1)) or measure_variants(
-            single, ("off", "plain"), plan, device, seconds
-        )
+        before = measured.get(("sampling", case.preset, 1))
+        one_by_one = before or measure_variants(single, ("off", "plain"), plan, device)
         variants |= {name: one_by_one[name] for name in ("off", "plain")}
     else:
-        variants = measure_variants(case, TOGETHER, plan, device, seconds)
-        for variant in plan.extras(case):
-            variants |= measure_variants(case, (variant,), plan, device, seconds / 3)
+        together = [(one,) for one in TOGETHER] if case.row in ALONE else [TOGETHER]
+        further = [(one,) for one in plan.extras.get((case.row, case.preset), ())]
+        variants = {}
+        for group in [*together, *further]:
+            variants |= measure_variants(case, group, plan, device)
     measured[case.row, case.preset, case.batch] = variants
     found = {name: one for name, (one, _) in variants.items()}
     times = {name: its for name, (_, its) in variants.items()}
@@ -174,10 +187,8 @@ def measure_case(
     }
 
 
-def measure_variants(
-    case: Case, variants: Sequence[Variant], plan: Plan, device: torch.device, seconds: float
-) -> Variants:
-    """The variants by turns, for so many seconds: no round begins that would end later."""
+def measure_variants(case: Case, variants: Sequence[Variant], plan: Plan, device: torch.device) -> Variants:
+    """The variants by turns."""
     subjects: dict[Variant, Elsewhere | Measured] = {}
     try:
         for variant in variants:
@@ -188,8 +199,9 @@ def measure_variants(
         for name, subject in subjects.items():
             found[name] |= subject.count()
         round_seconds = time.time() - begin
-        for _ in range(plan.turns):
-            if time.time() - begin + round_seconds > seconds:
+        for turn in range(plan.turns.get(case.row, TURNS)):
+            # where a row's variants are apart, all are to have the same number of turns
+            if case.row not in ALONE and turn and time.time() - begin + round_seconds > SECONDS:
                 break
             before = time.time()
             for name, subject in subjects.items():

@@ -9,7 +9,7 @@ P positions, N codebook size, D code dimension.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -60,12 +60,19 @@ class StageOne:
 
     def train(self) -> Subject:
         """One step of the training, on raw frames, as most of it is."""
-        training, pools = self.step.training, self.config.pools
-        drawn = max(1, pools // 2) if self.settings.on and pools > 1 else 0
+        training, config = self.step.training, self.config
+        of = "decode_pools" if config.pools > 1 else "decode_frames"
+        every = config.pools if config.pools > 1 else config.pool_frames
+        drawn = every // 2 if self.settings.on else every
+        objective_config = dataclasses.replace(
+            self.step.objective,
+            decode_pools=drawn if of == "decode_pools" else 0,
+            decode_frames=drawn if of == "decode_frames" else 0,
+        )
         adversarial = dataclasses.replace(self.step.loss.adversarial, video=0.0, image=0.0)
         objective = VQVAEObjective(
             build_model(self.step).to(self.device),
-            dataclasses.replace(self.step.objective, decode_pools=drawn),
+            objective_config,
             dataclasses.replace(self.step.loss, perceptual=0.0, adversarial=adversarial),
             training,
             training_clips=RandomClips(self.batch, (self.config.frames, self.config.height, self.config.width)),
@@ -74,7 +81,7 @@ class StageOne:
         )
         objective.quantised_from = 0
         step = training_step(objective, training, self.device, self.step.objective.preprocessing.until_step)
-        return self._training(step, f"{drawn or pools} of {pools}")
+        return self._training(step, {of: f"{drawn} of {every}"})
 
     def plain_train(self) -> Subject:
         """The same, plainly."""
@@ -153,7 +160,7 @@ class StageOne:
         counts = [part.numel() for part in dataclasses.astuple(self.tokens())]
         return [torch.randn(n, self.config.code_dimension, generator=self.random).to(self.device) for n in counts]
 
-    def _training(self, work: Callable[[], None], pools: str) -> Subject:
+    def _training(self, work: Callable[[], None], drawn: Mapping[str, object]) -> Subject:
         training, name = self.step.training, self.settings.precision.name
         words = said(
             {
@@ -162,7 +169,7 @@ class StageOne:
                 "optimizer.fused": training.optimizer.fused,
                 "fused_attention": training.fused_attention,
                 "compile": training.compile,
-                "decode_pools": pools,
+                **drawn,
             }
         )
         return Subject(work, self.batch, "clips", words, name, training.compile)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import models
-from bench.cases import Case, Settings, said, switched
+from bench.cases import ROWS, Case, Settings, said, switched
 from bench.subjects import make
 from bench.table import lines_of
 from moso.training.config import OptimizerConfig, TrainingConfig
@@ -133,6 +133,23 @@ def test_off_turns_every_switch_off_and_changes_nothing_else() -> None:
         assert (one.steps, one.batch, one.gradient_clip, one.optimizer.learning_rate) == (7, 3, 2.0, 0.5)
         assert not one.compile
     assert switched(preset, "compiled", 3).compile
+
+
+def test_every_row_is_measured_at_both_presets_but_for_what_is_too_slow_on_a_cpu() -> None:
+    cuda = models.full(torch.device("cuda"), ROWS, bf16=False, compiled=True)
+    assert [(case.row, case.preset) for case in cuda.cases] == [(row, at) for row in ROWS for at in models.PRESETS]
+    assert all(not case.overrides for case in cuda.cases)
+    assert cuda.extras["transformer_train", "kth/128"] == ["compiled"]
+    cpu = models.full(CPU, ROWS, bf16=True, compiled=False)
+    assert len(cpu.cases) == len(cuda.cases) - 1
+    assert cpu.extras["transformer_train", "bair/default"] == ["bf16"]
+
+
+def test_half_of_what_a_step_could_draw_is_drawn_with_the_switches_on() -> None:
+    bair, kth = models.small(["vqvae_train"], bf16=False, compiled=False).cases
+    assert "decode_frames 2 of 4" in make(bair, "ours", CPU).switches
+    assert "decode_frames 4 of 4" in make(bair, "off", CPU).switches
+    assert "decode_pools 1 of 2" in make(kth, "ours", CPU).switches
 
 
 def test_fewer_takes_the_embedded_runs_steps_of_sampling() -> None:
