@@ -26,6 +26,8 @@ class Speed:
         self.flops: float | None = None
         """Of this worker's part of a step; None before one was counted."""
         self.steps, self.waited, self.busy = 0, 0.0, 0.0
+        self._points: list[tuple[int, float, float, float]] = []
+        """Of each point taken: steps, seconds of waiting and of work, operations."""
 
     def add(self, waited: float, busy: float) -> None:
         """Count a step: seconds for which it waited for its batch, and those after."""
@@ -58,8 +60,23 @@ class Speed:
         if self.flops is not None:
             figures["flops_per_step"] = self.flops
             figures["model_flops_utilisation"] = self.flops * self.steps / self.seconds / self.peak
+        self._points.append((self.steps, self.waited, self.busy, (self.flops or 0.0) * self.steps))
         self.steps, self.waited, self.busy = 0, 0.0, 0.0
         return figures
+
+    def summary(self) -> str:
+        """The figures of all points taken, as a line for the log; empty before the first."""
+        if not self._points:
+            return ""
+        steps, waited, busy, flops = (sum(values) for values in zip(*self._points, strict=True))
+        seconds = max(waited + busy, 1e-9)
+        rate = self.batch * steps / seconds
+        said = [f"{rate:.3g} samples/s", *(f"{rate * count:.4g} {name}/s" for name, count in self.per_sample.items())]
+        said.append(f"{100 * waited / seconds:.1f}% of the time waiting for data")
+        said.append(f"peak memory {peak_memory(self.device) / 1e6:.0f} MB")
+        if flops:
+            said.append(f"{flops / seconds / 1e9:.3g} GFLOP/s, {100 * flops / seconds / self.peak:.0f}% of the peak")
+        return ", ".join(said)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -62,6 +62,19 @@ def test_rates_shares_and_utilisation_by_hand():
     assert (speed.steps, speed.waited, speed.busy) == (0, 0.0, 0.0)
 
 
+def test_the_log_s_line_is_of_all_points_and_not_of_the_last_one():
+    speed = Speed({"images": 16}, 4, CPU, peak=1e9)
+    assert speed.summary() == ""
+    speed.flops = 1e8
+    for waited, busy in ((0.5, 1.5), (0.0, 6.0)):
+        speed.add(waited, busy)
+        speed.take()
+    # 2 steps of 4 samples in 8 s, of which half a second was waited; 2e8 operations
+    said = speed.summary()
+    assert said.startswith("1 samples/s, 16 images/s, 6.2% of the time waiting for data, peak memory ")
+    assert said.endswith(" MB, 0.025 GFLOP/s, 2% of the peak")
+
+
 def test_counting_leaves_every_bit_as_it_was(run, toy, config, monkeypatch):
     import contextlib
 
