@@ -10,7 +10,6 @@ MLFLOW_TRACKING_URI (a tracking server; the default is a database in mlruns/ of 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components.config import load_params, resolve, resolve_all
+from moso.allocator import keep_freed_memory
 from moso.config import build
 from moso.errors import ConfigError, MosoError, StopRequested
 from moso.step import Context, Paths, StopSignal
@@ -136,19 +136,7 @@ def _settle_torch(device: str) -> None:
         torch.set_num_threads(available_cores())
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         torch.use_deterministic_algorithms(True)
-        _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: it gives them back to the kernel otherwise, and every training step then
-    waits for the same pages anew (5% of a Stage I step on a virtual machine). Another C library is left as it is."""
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, (1 << 31) - 1)
+        keep_freed_memory()
 
 
 def _tracker() -> Tracker:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from moso import __version__
+from moso.allocator import keep_freed_memory
 from moso.errors import MosoError
 
 GROUP = "moso.cli"
@@ -61,6 +62,7 @@ def command() -> None:
 
 def main() -> None:
     """Run the command line; a MosoError is one line and exit status 1, a bug keeps its traceback."""
+    keep_freed_memory()
     try:
         command(prog_name="moso")
     except MosoError as error:
