@@ -110,6 +110,12 @@ def make_point(point: Point, device: torch.device) -> Subject:
         return _MAKERS[point.curve](point, SMALL if point.small else FULL, device)
 
 
+def result_bytes(point: Point) -> int:
+    """Bytes of what a call returns: a rollout's frames. A prediction's samples are handed out as they come."""
+    pixels = (SMALL if point.small else FULL).pixels
+    return SAMPLED_AT_ONCE * point.x * pixels**2 * 3 if point.curve == "rollout_frames" else 0
+
+
 def _step(stage: Stage) -> Callable[[Point, Size, torch.device], Subject]:
     def made(point: Point, size: Size, device: torch.device) -> Subject:
         training = TrainingConfig(steps=10, batch=point.x, channels_last=True)

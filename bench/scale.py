@@ -21,8 +21,8 @@ import torch
 from bench.fit import against_flat, against_linear, exponent
 from bench.growth_chart import chart
 from bench.machine import busy, describe
-from bench.points import CURVES, Curve, Point
-from bench.worker import Elsewhere, Measured, here
+from bench.points import CURVES, Curve, Point, result_bytes
+from bench.worker import MIB, Elsewhere, Measured, here
 from moso.device import device_of
 from moso.provenance import write_json
 
@@ -125,13 +125,21 @@ def seconds(points: Sequence[Point], device: torch.device, most: float) -> list[
 
 
 def memory(points: Sequence[Point], device: torch.device) -> list[float]:
-    """MiB that one call took, weights included, each in a process of its own."""
+    """MiB that a call took beside what it returns, weights included, each size in a process of its own.
+
+    Small sizes are called again and again until all have done as much: a heap scatters a little in its first minute,
+    whatever it is used for.
+    """
+    largest = max(point.x for point in points)
     subjects = [Elsewhere(point, "ours", device) for point in points]
     try:
         for subject in subjects:
             subject.facts()
-            subject.turn()
-        return [float(subject.end()["peak_mib"]) for subject in subjects]
+        for subject, point in zip(subjects, points, strict=True):
+            for _ in range(largest // point.x):
+                subject.turn()
+        peaks = [float(subject.end()["peak_mib"]) for subject in subjects]
+        return [peak - result_bytes(point) / MIB for peak, point in zip(peaks, points, strict=True)]
     finally:
         for subject in subjects:
             subject.kill()

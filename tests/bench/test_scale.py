@@ -13,7 +13,7 @@ from bench import scale
 from bench.counting import count
 from bench.fit import against_flat, against_linear, exponent
 from bench.growth_chart import NAMESPACE, chart
-from bench.points import CURVES, Point, grid_of, make_point
+from bench.points import CURVES, Point, grid_of, make_point, result_bytes
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = (ROOT / "docs" / "performance.md").read_text().split("### build/bench-scale.json")[1].split("\n## ")[0]
@@ -85,6 +85,12 @@ def test_the_chart_is_a_picture_by_itself_with_every_curve_named(finished: Any) 
         assert curve["title"] in texts
     assert "linear" in texts
     assert "flat" in texts
+
+
+def test_a_rollouts_frames_are_left_out_of_its_memory_and_samples_are_handed_out() -> None:
+    # four videos of 24 frames of 32 x 32 pixels in three colours
+    assert result_bytes(Point("rollout_frames", 24, small=True)) == 4 * 24 * 32 * 32 * 3
+    assert result_bytes(Point("samples", 24, small=True)) == 0
 
 
 def test_a_unit_without_a_curve_has_no_panel() -> None:
