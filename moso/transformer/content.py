@@ -16,7 +16,7 @@ from moso.errors import ConfigError
 from moso.tokens.clip_tokens import TokenGrids
 from moso.training.optimizer import mark_for
 from moso.transformer.config import TransformerConfig
-from moso.transformer.embedding import Positions, Vocabulary, look_up
+from moso.transformer.embedding import Positions, TokenTable, Vocabulary
 from moso.transformer.layers import Block, Pointwise
 
 
@@ -65,18 +65,18 @@ class ContentTransformer(nn.Module):
     def embed(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         scene: Int[Tensor, "B hs ws"],
         object: Int[Tensor, "B ho wo"],
     ) -> list[Float[Tensor, "B l C"]]:
         """The tokens with their places, a part for each of `token_grids`."""
         parts = []
         if self.scene_positions is not None:
-            parts.append(look_up(table, scene.flatten(1)) + vocabulary.place(self.scene_positions()))
+            parts.append(table.look_up(scene.flatten(1)) + vocabulary.place(self.scene_positions()))
         if self.as_object is not None:
-            parts = [parts[0] + look_up(self.as_object(table), object.flatten(1))]
+            parts = [parts[0] + table.look_up(object.flatten(1), self.as_object)]
         elif self.object_positions is not None:
-            parts.append(look_up(table, object.flatten(1)) + vocabulary.place(self.object_positions()))
+            parts.append(table.look_up(object.flatten(1)) + vocabulary.place(self.object_positions()))
         return parts
 
     def answer(

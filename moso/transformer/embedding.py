@@ -18,12 +18,14 @@ from moso.training.optimizer import mark_for
 from moso.transformer.config import TransformerConfig
 from moso.transformer.layers import Pointwise, pointwise
 
+LOOK_UPS = 4
+"""Times that a step looks up about as many tokens: SO's, G's and, twice as many, M's."""
+
 
 class Vocabulary(nn.Module):
     """The N tokens and the mask: their embeddings, and the output layer. Shared by TransformerSO, G and M.
 
-    Embeddings have width E and are projected to C. The projection is linear, so it is done once a step on the table's
-    N + 1 rows rather than on every token (the released code has a GELU behind it; the paper names none).
+    Embeddings have width E and are projected to C (the released code has a GELU behind it; the paper names none).
     """
 
     codes: Tensor | None
@@ -56,13 +58,12 @@ class Vocabulary(nn.Module):
         """The mask token: N, one past the codebook."""
         return self.size
 
-    def table(self) -> Float[Tensor, "V C"]:
-        """The vectors of all tokens and, last, of the mask."""
-        table = self.embedding.weight
+    def table(self) -> TokenTable:
+        """The vectors of all tokens and, last, of the mask, as the weights are now."""
+        embeddings = self.embedding.weight
         if self.codes_in is not None and self.codes is not None:
-            table = table + F.pad(self.codes_in(self.codes), (0, 0, 0, 1))
-        out: Tensor = self.project(table)
-        return out
+            embeddings = embeddings + F.pad(self.codes_in(self.codes), (0, 0, 0, 1))
+        return TokenTable(embeddings, self.project)
 
     def place(self, positions: Float[Tensor, "*L E"]) -> Float[Tensor, "*L C"]:
         """Position embeddings brought to the blocks' width, without the projection's bias: the table has it."""
@@ -111,6 +112,31 @@ def sinusoid(count: int, width: int) -> Float[Tensor, "count width"]:
     return torch.where(column % 2 == 0, angle.sin(), angle.cos())
 
 
-def look_up(table: Float[Tensor, "V C"], tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
-    """The rows of `table` at `tokens`."""
-    return F.embedding(tokens, table)
+class TokenTable:
+    """The vectors of all tokens: made once for a step of training, or for all steps of a sampling.
+
+    The projection to the blocks' width is linear, so it may be done on the table's V rows, once, or on the tokens that
+    are looked up: whichever are fewer.
+
+    Args:
+        embeddings: (V, E).
+        project: E -> C.
+    """
+
+    def __init__(self, embeddings: Float[Tensor, "V E"], project: Pointwise) -> None:
+        self.embeddings, self.project = embeddings, project
+        self._rows: Tensor | None = None
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        """All of them."""
+        if self._rows is None:
+            self._rows = self.project(self.embeddings)
+        return self._rows
+
+    def look_up(self, tokens: Int[Tensor, "*shape"], through: Pointwise | None = None) -> Float[Tensor, "*shape C"]:
+        """The vectors of `tokens`, brought through one more layer where one is given."""
+        if LOOK_UPS * tokens.numel() < len(self.embeddings):
+            found: Tensor = self.project(F.embedding(tokens, self.embeddings))
+            return found if through is None else through(found)
+        rows = self.rows()
+        return F.embedding(tokens, rows if through is None else through(rows))

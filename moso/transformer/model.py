@@ -21,7 +21,7 @@ from moso.errors import ConfigError, FormatError, MismatchError
 from moso.provenance import write_json
 from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
-from moso.transformer.embedding import Vocabulary, look_up
+from moso.transformer.embedding import TokenTable, Vocabulary
 from moso.transformer.layers import Pointwise, initialise
 from moso.transformer.motion import MotionTransformer, around
 from moso.transformer.scene_object import Guidance, SceneObjectTransformer
@@ -116,13 +116,14 @@ class MosoTransformer(nn.Module):
         pseudo_scene: Int[Tensor, "B hs ws"],
         pseudo_object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None = None,
+        table: TokenTable | None = None,
     ) -> tuple[Float[Tensor, "B hs ws N"], Float[Tensor, "B ho wo N"]]:
         """TransformerSO, Eq. 11: logits of the target clip's scene and object tokens.
 
         `given_motion` is read with config.show_given_motion only, and by the single network, whose target tokens are
-        all masked here.
+        all masked here. `table`: vocabulary.table(), where the caller has it.
         """
-        table = self.vocabulary.table()
+        table = self.vocabulary.table() if table is None else table
         if self.config.wiring == "two":
             return self.scene_object.predict(self.vocabulary, table, pseudo_scene, pseudo_object, given_motion)
         content = self._content(None, None, pseudo_scene, pseudo_object)
@@ -132,7 +133,7 @@ class MosoTransformer(nn.Module):
         pseudo = {"scene": pseudo_scene, "object": pseudo_object}
         asked = {name: torch.arange(pseudo[name].numel(), device=self.device) for name in self.single.present}
         logits = self.single(self.vocabulary, table, content, motion, asked) if asked else {}
-        nothing = table.new_zeros((0, self.codebook_size))
+        nothing = self.vocabulary.output.weight.new_zeros((0, self.codebook_size))
         parts = [logits.get(name, nothing).view(*pseudo[name].shape, self.codebook_size) for name in pseudo]
         return parts[0], parts[1]
 
@@ -143,23 +144,24 @@ class MosoTransformer(nn.Module):
         pseudo_scene: Int[Tensor, "B hs ws"] | None = None,
         pseudo_object: Int[Tensor, "B ho wo"] | None = None,
         given_motion: Int[Tensor, "B g hm wm"] | None = None,
+        table: TokenTable | None = None,
     ) -> Guidance | Content:
         """TransformerG: one guidance embedding a frame, from the target clip's scene and object tokens.
 
         The pseudo clip's tokens are read with config.show_codes only, the given motion tokens with
         config.show_given_motion only. The single network needs no guidance: it gets the tokens, and masks for a pseudo
-        clip that is not named.
+        clip that is not named. `table`: vocabulary.table(), where the caller has it.
         """
         if self.config.wiring == "single":
             return self._content(scene, object, pseudo_scene, pseudo_object)
-        table = self.vocabulary.table()
+        table = self.vocabulary.table() if table is None else table
         frames, content = self.scene_object.guide(self.vocabulary, table, scene, object, given_motion)
         shown = []
         if self.codes_shown is not None:
             if pseudo_scene is None or pseudo_object is None:
                 raise ValueError("show_codes needs the pseudo clip's tokens")
             tokens = [part for part in (pseudo_scene, pseudo_object, scene, object) if part.numel()]
-            parts = [around(look_up(table, part), self.grids.motion) for part in tokens]
+            parts = [around(table.look_up(part), self.grids.motion) for part in tokens]
             shown.append(self.codes_shown(torch.cat(parts, dim=-1)))
         if self.map_shown is not None:
             parts, start = [], 0
@@ -170,7 +172,7 @@ class MosoTransformer(nn.Module):
             shown.append(self.map_shown(torch.cat(parts, dim=-1)))
         if self.given_shown is not None:
             assert given_motion is not None
-            shown.append(self.given_shown(rearrange(look_up(table, given_motion), "b g h w c -> b (h w) (g c)")))
+            shown.append(self.given_shown(rearrange(table.look_up(given_motion), "b g h w c -> b (h w) (g c)")))
         return Guidance(frames, sum(shown[1:], shown[0]) if shown else None)
 
     def motion_logits(
@@ -178,7 +180,7 @@ class MosoTransformer(nn.Module):
         motion: Int[Tensor, "B T hm wm"],
         guidance: Guidance | Content,
         where: Bool[Tensor, "B T hm wm"] | Int[Tensor, " n"] | None = None,
-        table: Float[Tensor, "V C"] | None = None,
+        table: TokenTable | None = None,
     ) -> Float[Tensor, "n N"]:
         """TransformerM, Eq. 13: logits at n positions.
 
@@ -204,7 +206,7 @@ class MosoTransformer(nn.Module):
         content: Content,
         motion: Int[Tensor, "B T hm wm"],
         asked: Mapping[str, Int[Tensor, " n"]],
-        table: Float[Tensor, "V C"] | None = None,
+        table: TokenTable | None = None,
     ) -> dict[str, Float[Tensor, "n N"]]:
         """The single network: logits of scene, object and motion tokens at once; see SingleTransformer.forward."""
         table = self.vocabulary.table() if table is None else table

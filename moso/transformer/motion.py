@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
 from moso.transformer.content import copying, towards
-from moso.transformer.embedding import Positions, Vocabulary, look_up
+from moso.transformer.embedding import Positions, TokenTable, Vocabulary
 from moso.transformer.layers import FactorisedBlock
 from moso.transformer.scene_object import Guidance
 
@@ -34,7 +34,7 @@ class MotionTransformer(nn.Module):
     def forward(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         motion: Int[Tensor, "B T h w"],
         guidance: Guidance,
         asked: Int[Tensor, " n"],
@@ -50,11 +50,11 @@ class MotionTransformer(nn.Module):
         places = self.grid[0] * self.grid[1]
         flat = motion.flatten(2)
         positions = vocabulary.place(self.positions()[None] + self.frame_positions()[:, None])
-        x = look_up(table, flat) + positions
+        x = table.look_up(flat) + positions
         near, age = nearest_known(flat, vocabulary.mask)
         if self.ages is not None:
             masked = (flat == vocabulary.mask)[..., None]
-            x = x + (look_up(table, near) + self.ages(age)) * masked
+            x = x + (table.look_up(near) + self.ages(age)) * masked
         if guidance.places is not None:
             x = x + guidance.places[:, None]
         x = torch.cat([vocabulary.dropout(x), guidance.frames[:, :, None].to(x.dtype)], dim=2)

@@ -211,7 +211,9 @@ class TransformerObjective:
         """TransformerSO's two and TransformerM's; `totals`: what each is divided by, the sum of its weights by
         default."""
         model = self.model
-        logits = dict(zip(CONTENT, model.scene_object_logits(given.scene, given.object, given.motion), strict=True))
+        table = model.vocabulary.table()
+        answers = model.scene_object_logits(given.scene, given.object, given.motion, table)
+        logits = dict(zip(CONTENT, answers, strict=True))
         losses = {
             name: self._cross_entropy(
                 logits[name].flatten(0, 2), getattr(target, name).flatten(), weight[name].flatten(), totals.get(name)
@@ -219,8 +221,8 @@ class TransformerObjective:
             for name in self.present
         }
         read = [self._read_by_guidance(logits[name].detach(), getattr(target, name), random) for name in CONTENT]
-        guidance = model.guidance(read[0], read[1], given.scene, given.object, given.motion)
-        motion = model.motion_logits(target.motion.masked_fill(mask, model.mask), guidance, mask)
+        guidance = model.guidance(read[0], read[1], given.scene, given.object, given.motion, table)
+        motion = model.motion_logits(target.motion.masked_fill(mask, model.mask), guidance, mask, table)
         found = self._cross_entropy(motion, target.motion[mask], weight["motion"][mask], totals.get("motion"))
         return losses | {"motion": found}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from moso.tokens.clip_tokens import ClipTokens
 from moso.transformer.config import SamplingConfig
+from moso.transformer.embedding import TokenTable
 from moso.transformer.filling import Part, draw, fill, generators, uniforms
 from moso.transformer.model import MosoTransformer
 from moso.transformer.scene_object import Guidance
@@ -63,15 +64,18 @@ def sample(
             scene, object = (torch.full_like(part, transformer.mask) for part in (pseudo_scene, pseudo_object))
             content = Content(scene, object, pseudo_scene, pseudo_object).repeated(repeats)
             return _sample_together(transformer, content, every, config, random, on_step)
-        known = motion[:, :given]
-        logits = transformer.scene_object_logits(pseudo_scene, pseudo_object, known)
+        known, table = motion[:, :given], transformer.vocabulary.table()
+        logits = transformer.scene_object_logits(pseudo_scene, pseudo_object, known, table)
         # How many draws a clip has: with the likeliest tokens all samples are one.
         draws = 1 if config.scene_object == "argmax" else repeats
         scene, object = (_scene_object_tokens(part, config, random) for part in logits)
-        conditions = [part.repeat_interleave(draws, dim=0) for part in (pseudo_scene, pseudo_object, known)]
-        guidance = transformer.guidance(scene, object, *conditions).repeated(repeats // draws)
+        read_scene, read_object, read_motion = (
+            part.repeat_interleave(draws, dim=0) for part in (pseudo_scene, pseudo_object, known)
+        )
+        guidance = transformer.guidance(scene, object, read_scene, read_object, read_motion, table)
+        guidance = guidance.repeated(repeats // draws)
         scene, object = (part.repeat_interleave(repeats // draws, dim=0) for part in (scene, object))
-        motion = _fill_motion(transformer, every, guidance, config, random, on_step)
+        motion = _fill_motion(transformer, table, every, guidance, config, random, on_step)
     return ClipTokens(scene, object, motion)
 
 
@@ -89,19 +93,19 @@ def fill_motion(
     transformer's device.
     """
     with evaluating(transformer):
-        return _fill_motion(transformer, motion, guidance, config, generators(seeds, len(motion)), on_step)
+        random = generators(seeds, len(motion))
+        return _fill_motion(transformer, transformer.vocabulary.table(), motion, guidance, config, random, on_step)
 
 
 def _fill_motion(
     transformer: MosoTransformer,
+    table: TokenTable,
     motion: Int[Tensor, "B T hm wm"],
     guidance: Guidance | Content,
     config: SamplingConfig,
     random: Sequence[torch.Generator],
     on_step: OnStep | None,
 ) -> Int[Tensor, "B T hm wm"]:
-    table = transformer.vocabulary.table()
-
     def predict(tokens: Sequence[Tensor], asked: Sequence[Tensor]) -> list[Tensor]:
         return [transformer.motion_logits(tokens[0], guidance, asked[0], table)]
 

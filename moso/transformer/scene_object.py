@@ -16,7 +16,7 @@ from torch import Tensor
 from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
 from moso.transformer.content import ContentTransformer
-from moso.transformer.embedding import Vocabulary, look_up
+from moso.transformer.embedding import TokenTable, Vocabulary
 from moso.transformer.layers import Pointwise
 
 
@@ -55,7 +55,7 @@ class SceneObjectTransformer(ContentTransformer):
     def read(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         scene: Int[Tensor, "B hs ws"],
         object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None,
@@ -65,22 +65,22 @@ class SceneObjectTransformer(ContentTransformer):
         if self.given is not None:
             if given_motion is None:
                 raise ValueError("show_given_motion needs the given motion tokens")
-            shown = self.given(rearrange(look_up(table, given_motion), "b g h w c -> b h w (g c)"))
+            shown = self.given(rearrange(table.look_up(given_motion), "b g h w c -> b h w (g c)"))
             pairs = zip(parts, self.token_grids, strict=True)
             parts = [part + enlarge(shown, grid) for part, grid in pairs]
-        return torch.cat(parts, dim=1) if parts else table.new_zeros((len(scene), 0, table.shape[1]))
+        return torch.cat(parts, dim=1) if parts else self.norm.weight.new_zeros((len(scene), 0, len(self.norm.weight)))
 
     def predict(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         pseudo_scene: Int[Tensor, "B hs ws"],
         pseudo_object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None = None,
     ) -> tuple[Float[Tensor, "B hs ws N"], Float[Tensor, "B ho wo N"]]:
         """TransformerSO, Eq. 11: logits of the target clip's scene and object tokens."""
         pseudo = {"scene": pseudo_scene, "object": pseudo_object}
-        logits = {name: table.new_zeros((*tokens.shape, vocabulary.size)) for name, tokens in pseudo.items()}
+        logits = {name: self.norm.weight.new_zeros((*tokens.shape, vocabulary.size)) for name, tokens in pseudo.items()}
         if self.present:
             x = vocabulary.dropout(self.read(vocabulary, table, pseudo_scene, pseudo_object, given_motion))
             for block in self.blocks:
@@ -96,7 +96,7 @@ class SceneObjectTransformer(ContentTransformer):
     def guide(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         scene: Int[Tensor, "B hs ws"],
         object: Int[Tensor, "B ho wo"],
         given_motion: Int[Tensor, "B g hm wm"] | None = None,

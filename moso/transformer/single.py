@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from moso.tokens.clip_tokens import TokenGrids
 from moso.transformer.config import TransformerConfig
 from moso.transformer.content import ContentTransformer, copying, towards
-from moso.transformer.embedding import Positions, Vocabulary, look_up
+from moso.transformer.embedding import Positions, TokenTable, Vocabulary
 from moso.transformer.layers import FrameConvolution, pointwise
 from moso.transformer.motion import nearest_known
 
@@ -69,7 +69,7 @@ class SingleTransformer(ContentTransformer):
     def forward(
         self,
         vocabulary: Vocabulary,
-        table: Float[Tensor, "V C"],
+        table: TokenTable,
         content: Content,
         motion: Int[Tensor, "B T hm wm"],
         asked: Mapping[str, Int[Tensor, " n"]],
@@ -85,7 +85,7 @@ class SingleTransformer(ContentTransformer):
         places, flat = self.motion_places(vocabulary), motion.flatten(2)
         pseudo = self.embed(vocabulary, table, content.pseudo_scene, content.pseudo_object)
         target = self.embed(vocabulary, table, content.scene, content.object)
-        parts = [(look_up(table, flat) + places).flatten(1, 2)]
+        parts = [(table.look_up(flat) + places).flatten(1, 2)]
         if self.kinds is not None:
             kinds = vocabulary.place(self.kinds.weight)
             parts = [*(part + kinds[PSEUDO] for part in pseudo), *(part + kinds[TARGET] for part in target), *parts]

@@ -4,7 +4,8 @@ import torch
 
 from moso.training.optimizer import muon_names
 from moso.transformer.config import TransformerConfig
-from moso.transformer.embedding import Positions, Vocabulary, sinusoid
+from moso.transformer.embedding import LOOK_UPS, Positions, Vocabulary, sinusoid
+from moso.transformer.layers import Pointwise
 
 SMALL = {"embedding": 8, "hidden": 16, "mlp": 24, "heads": 2, "dropout": 0.0}
 
@@ -17,7 +18,21 @@ def test_projecting_the_table_once_equals_projecting_each_embedding_with_its_pos
         torch.randn(3, 8),
     )
     expected = vocabulary.project(vocabulary.embedding(tokens) + positions)
-    torch.testing.assert_close(vocabulary.table()[tokens] + vocabulary.place(positions), expected)
+    torch.testing.assert_close(vocabulary.table().look_up(tokens) + vocabulary.place(positions), expected)
+
+
+def test_looking_up_before_projecting_gives_the_same_vectors_and_gradients():
+    torch.manual_seed(0)
+    vocabulary, further = Vocabulary(TransformerConfig(**SMALL), 40, None), Pointwise(16, 16, bias=False)
+    few, many = torch.tensor([[4, 40], [0, 4]]), torch.arange(41)
+    assert LOOK_UPS * few.numel() < 41 <= LOOK_UPS * many.numel()
+    for through in (None, further):
+        found = vocabulary.table().look_up(few, through)
+        gradients = torch.autograd.grad(found.square().sum(), [vocabulary.embedding.weight, vocabulary.project.weight])
+        expected = vocabulary.table().look_up(many, through)[few]
+        torch.testing.assert_close(found, expected)
+        wanted = torch.autograd.grad(expected.square().sum(), [vocabulary.embedding.weight, vocabulary.project.weight])
+        torch.testing.assert_close(gradients, wanted)
 
 
 def test_with_code_embedding_equal_codes_start_alike_and_the_mask_is_none_of_them():
@@ -27,7 +42,7 @@ def test_with_code_embedding_equal_codes_start_alike_and_the_mask_is_none_of_the
     vocabulary = Vocabulary(TransformerConfig(**SMALL, code_embedding=True), 5, codes)
     torch.nn.init.zeros_(vocabulary.embedding.weight)
     torch.nn.init.zeros_(vocabulary.output.weight)
-    table = vocabulary.table()
+    table = vocabulary.table().rows()
     assert torch.equal(table[1], table[3])
     assert not torch.allclose(table[1], table[2])
     torch.testing.assert_close(table[vocabulary.mask], vocabulary.project.bias)

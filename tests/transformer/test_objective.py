@@ -276,7 +276,7 @@ def test_samples_with_nothing_given_have_masks_in_its_place_and_the_others_keep_
         setattr(model, name, spy(name))
     total, _ = _loss(objective, samples)
     batch = objective.prepare(samples)
-    scene, object, given = seen["scene_object_logits"]
+    scene, object, given, *_ = seen["scene_object_logits"]
     expected = (batch.pseudo_scene, batch.pseudo_object, batch.target.motion[:, :GIVEN])
     for part, known in zip((scene, object, given), expected, strict=True):
         assert (part[nothing] == model.mask).all()
