@@ -23,13 +23,15 @@ def check_fits(experiment: Experiment, stage: Stage, plan: StagePlan, device: to
         return
     field = f"{SECTIONS[stage]}.training.batch"
     rule = f"takes {gibibytes(plan.needed)} of memory, and {gibibytes(free)} are free on {device}"
-    least = needed(experiment, stage, device, batch=1, accumulation=1, recompute=True)
-    remedy = f"even a batch of 1 with recompute takes {gibibytes(least)}: take a larger machine"
-    if found := [
+    found = [
         " with ".join(f"{name} {_word(value)}" for name, value in changes.items()) + f" ({gibibytes(size)})"
         for changes, size in remedies(experiment, stage, plan, device, free)
-    ]:
+    ]
+    if found:
         remedy = f"what would fit: {', '.join(found)}"
+    else:
+        least = needed(experiment, stage, device, batch=1, accumulation=1, recompute=True)
+        remedy = f"even a batch of 1 with recompute takes {gibibytes(least)}: take a larger machine"
     raise ConfigError(field, plan.batch, rule, remedy)
 
 
@@ -42,7 +44,7 @@ def remedies(
     the largest batch. Accumulation is passed over where the objective refuses it.
     """
     training = experiment.training[stage]
-    fitting = largest_batch(experiment, stage, device, plan, free)[0]
+    fitting, takes = largest_batch(experiment, stage, device, plan, free)
     kept = False
     if fitting:
         first = -(-training.batch // fitting)
@@ -56,23 +58,25 @@ def remedies(
             kept = True
             yield {"recompute": True}, size
     if not kept and not training.recompute:
-        several = (n for n in (2, 4, 8, training.batch) if training.accumulation < n)
-        yield from _that_fits(experiment, stage, device, free, several, recompute=True)
+        fewer = [n for n in (2, 4, 8) if training.accumulation < n < training.batch]
+        for least in _that_fits(experiment, stage, device, free, iter([training.batch]), recompute=True):
+            yield next(_that_fits(experiment, stage, device, free, iter(fewer), recompute=True), least)
     if fitting:
-        yield {"batch": fitting}, needed(experiment, stage, device, **_of_batch(experiment, stage, fitting))
+        yield {"batch": fitting}, takes
 
 
 def largest_batch(
     experiment: Experiment, stage: Stage, device: torch.device, plan: StagePlan, free: int
 ) -> tuple[int, int]:
-    """The largest batch below the plan's that takes at most `free` bytes, 0 where none does; and what a batch of 1
-    takes.
+    """The largest batch below the plan's that takes at most `free` bytes, and what it takes; or 0, and what a batch of
+    1 takes.
 
     Memory is nearly linear in the batch: each guess is a straight line's, and is counted.
     """
 
     def of(batch: int) -> int:
-        return needed(experiment, stage, device, **_of_batch(experiment, stage, batch))
+        parts = min(batch, experiment.training[stage].accumulation)
+        return needed(experiment, stage, device, batch=batch, accumulation=parts)
 
     least = of(1) if plan.batch > 1 else plan.needed
     if least > free:
@@ -86,16 +90,12 @@ def largest_batch(
             low, low_bytes = guess, found
         else:
             high, high_bytes = guess, found
-    return low, least
+    return low, low_bytes
 
 
 def needed(experiment: Experiment, stage: Stage, device: torch.device, **changes: Any) -> int:
     """Bytes on the device with other settings of the loop."""
     return stage_memory(experiment.with_training(stage, **changes), stage, device).on_device(device)
-
-
-def _of_batch(experiment: Experiment, stage: Stage, batch: int) -> dict[str, int]:
-    return {"batch": batch, "accumulation": min(batch, experiment.training[stage].accumulation)}
 
 
 def _that_fits(

@@ -94,7 +94,7 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         trial = Trial(objective, training, device)
         weights, flops, validation_flops = meter.live, 0.0, 0.0
         steps = regimes(objective, training.steps)
-        trial.step(next(iter(steps)))  # the first step finds no moments yet
+        trial.settle()  # the first step finds no moments yet; all others do
         modules = [objective.module, *(rival.module for rival in objective.rivals)]
         meter.restart()
         for step, count in steps.items():

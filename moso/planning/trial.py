@@ -45,6 +45,14 @@ class Trial:
         self.rivals = [(rival, ModuleOptimizer(rival.module, rival.optimizer)) for rival in objective.rivals]
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
 
+    def settle(self) -> None:
+        """Make what the optimizers keep, as the first step does, by a step of no gradient; weights may decay."""
+        for optimizer in (self.optimizer, *(optimizer for _, optimizer in self.rivals)):
+            for parameter in optimizer.parameters.values():
+                parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            optimizer.zero_grad()
+
     def dealt(self, step: int) -> list[Sample]:
         """The samples of a step."""
         first = step * self.config.batch

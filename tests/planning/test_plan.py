@@ -14,9 +14,15 @@ from moso.planning.plan import cache_bytes, gibibytes, measure_step, parameters,
 from moso.planning.stages import STAGES, Experiment
 from moso.planning.text import duration, per_second
 from moso.vqvae.discriminators import AdversarialConfig
+from moso.vqvae.objective_config import PreprocessingConfig
 
 CPU = torch.device("cpu")
 TINY = Experiment.of_preset("sim_push/tiny")
+# with one kind of step and no validation: planned many times over
+QUICK = dataclasses.replace(
+    TINY.with_training(validate_every=0),
+    objective=dataclasses.replace(TINY.objective, preprocessing=PreprocessingConfig(until_step=0)),
+)
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -44,45 +50,49 @@ def test_every_preset_has_a_plan(preset) -> None:
         assert plan.total_s == plan.step_s * plan.steps > 0
 
 
-def test_the_batch_that_fits_is_the_largest_that_does() -> None:
-    wide = TINY.with_batch(9)
+def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_take_what_they_are_said_to() -> None:
+    wide = QUICK.with_batch(9)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
-    six, seven = (needed(TINY, "vqvae", CPU, batch=n) for n in (6, 7))
-    assert largest_batch(wide, "vqvae", CPU, plan, (six + seven) // 2)[0] == 6
-    with pytest.raises(ConfigError, match="larger machine"):
-        check_fits(wide, "vqvae", plan, CPU, 1 << 20)
-    check_fits(wide, "vqvae", plan, CPU, plan.needed)
-
-
-def test_what_keeps_the_batch_is_named_before_a_smaller_one_and_each_takes_what_it_is_said_to() -> None:
-    wide = TINY.with_batch(9)
-    plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
-    free = (needed(TINY, "vqvae", CPU, batch=6) + needed(TINY, "vqvae", CPU, batch=7)) // 2
-    found = list(remedies(wide, "vqvae", plan, CPU, free))
-    assert [changes for changes, _ in found] == [{"accumulation": 2}, {"recompute": True}, {"batch": 6}]
-    for changes, size in found:
-        assert needed(wide, "vqvae", CPU, **changes) == size <= free
+    six, seven = (needed(QUICK, "vqvae", CPU, batch=n) for n in (6, 7))
+    free = (six + seven) // 2
+    found = dict(_named(remedies(wide, "vqvae", plan, CPU, free)))
+    assert list(found) == ["accumulation=2", "recompute=True", "batch=6"]
+    assert found["batch=6"] == six
+    assert found["accumulation=2"] == needed(wide, "vqvae", CPU, accumulation=2) <= free
     said = r"train_vqvae.training.batch = 9: takes .*fit: accumulation 2 \(.*\), recompute true \(.*\), batch 6 \("
     with pytest.raises(ConfigError, match=said):
         check_fits(wide, "vqvae", plan, CPU, free)
+    check_fits(wide, "vqvae", plan, CPU, plan.needed)
+
+
+def test_the_largest_batch_is_found_and_none_where_one_clip_is_too_much() -> None:
+    wide = QUICK.with_batch(5)
+    plan = plan_stage(wide, "transformer", CPU, flops_per_s=1e11)
+    one, three = (needed(QUICK, "transformer", CPU, batch=n) for n in (1, 3))
+    assert largest_batch(wide, "transformer", CPU, plan, three) == (3, three)
+    assert largest_batch(wide, "transformer", CPU, plan, one - 1) == (0, one)
+    with pytest.raises(ConfigError, match=r"even a batch of 1 with recompute takes .*larger machine"):
+        check_fits(wide, "transformer", plan, CPU, 1 << 20)
 
 
 def test_both_are_named_where_neither_alone_keeps_the_batch() -> None:
-    wide = TINY.with_batch(8)
+    wide = QUICK.with_batch(3)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
-    one, both = needed(TINY, "vqvae", CPU, batch=1), {"accumulation": 8, "recompute": True}
-    free = (needed(wide, "vqvae", CPU, **both) + one) // 2
-    assert free < min(one, needed(wide, "vqvae", CPU, recompute=True))
-    assert [changes for changes, _ in remedies(wide, "vqvae", plan, CPU, free)] == [both]
+    one, both = needed(QUICK, "vqvae", CPU, batch=1), {"accumulation": 3, "recompute": True}
+    free = (needed(wide, "vqvae", CPU, **both) + min(one, needed(wide, "vqvae", CPU, recompute=True))) // 2
+    assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, free)))) == ["accumulation=3, recompute=True"]
 
 
 def test_parts_are_not_named_where_the_loss_knows_none() -> None:
     """An adaptive adversarial weight compares gradients of the whole batch."""
-    rivals = AdversarialConfig(image=0.1, channels=8, layers=1, weight="adaptive")
-    wide = dataclasses.replace(TINY.with_batch(4), vqvae_loss=dataclasses.replace(TINY.vqvae_loss, adversarial=rivals))
+    rivals = AdversarialConfig(video=0.0, image=0.1, from_step=0, channels=8, layers=1, weight="adaptive")
+    wide = dataclasses.replace(QUICK.with_batch(3), vqvae_loss=dataclasses.replace(TINY.vqvae_loss, adversarial=rivals))
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
-    found = [changes for changes, _ in remedies(wide, "vqvae", plan, CPU, plan.needed - 1)]
-    assert found == [{"recompute": True}, {"batch": 3}]
+    assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, plan.needed - 1)))) == ["recompute=True", "batch=2"]
+
+
+def _named(found):
+    return ((", ".join(f"{name}={value}" for name, value in changes.items()), size) for changes, size in found)
 
 
 def test_tokens_and_frames_take_what_their_files_take() -> None:
