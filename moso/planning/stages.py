@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,12 @@ from moso.vqvae.objective_config import ObjectiveConfig
 Stage = Literal["vqvae", "transformer"]
 STAGES: tuple[Stage, ...] = ("vqvae", "transformer")
 SECTIONS = {"vqvae": "train_vqvae", "transformer": "train_transformer"}
-READ = (*SECTIONS.values(), "extract_tokens")
+READ = {
+    "train_vqvae": ("model", "loss", "objective", "training"),
+    "extract_tokens": ("given_frames",),
+    "train_transformer": ("model", "loss", "training", "validation_clips"),
+}
+"""Settings that a plan depends on."""
 SEED = 0
 
 
@@ -59,12 +64,13 @@ class Experiment:
         """What moso/presets/<name>.yaml says, `overrides` (section -> settings, as in params.yaml) laid over it.
 
         Raises:
-            ConfigError: no such preset, or a setting that is wrong.
+            ConfigError: no such preset, a setting that is wrong, or an override that no plan depends on.
         """
         sections = load_preset(name)
-        for section in overrides or {}:
-            if section not in READ:
-                raise ConfigError("section", section, f"the plan reads {', '.join(READ)}")
+        for section, values in (overrides or {}).items():
+            _check_read("section", section, READ)
+            for setting in values if isinstance(values, Mapping) else ():
+                _check_read(section, setting, READ[section])
         sections = merge(sections, overrides or {})
         one, two = (dict(sections.get(SECTIONS[stage]) or {}) for stage in STAGES)
 
@@ -104,6 +110,11 @@ class Experiment:
         """The token store that these settings lead to."""
         given = given_motion_frames(self.vqvae, self.given_frames)
         return StoreSettings(self.vqvae.grids, self.vqvae.codebook_size, "", self.given_frames, given)
+
+
+def _check_read(field: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ConfigError(field, name, "a plan does not depend on it", f"it does on {', '.join(known)}")
 
 
 def make_objective(experiment: Experiment, stage: Stage, device: torch.device) -> Objective:

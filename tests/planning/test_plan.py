@@ -116,8 +116,10 @@ def test_a_step_can_be_measured_and_a_validation_is_then_as_fast() -> None:
 def test_settings_can_be_laid_over_a_preset() -> None:
     changed = Experiment.of_preset("sim_push/tiny", {"train_vqvae": {"training": {"accumulation": 2}}})
     assert changed == TINY.with_training("vqvae", accumulation=2)
-    with pytest.raises(ConfigError, match=r"section = 'train_vqva'.*train_vqvae, train_transformer"):
+    with pytest.raises(ConfigError, match=r"section = 'train_vqva'.*train_vqvae, extract_tokens, train_transformer"):
         Experiment.of_preset("sim_push/tiny", {"train_vqva": {}})
+    with pytest.raises(ConfigError, match=r"train_vqvae = 'trainin'.*loss, objective, training"):
+        Experiment.of_preset("sim_push/tiny", {"train_vqvae": {"trainin": {"batch": 3}}})
 
 
 def test_another_batch_of_one_stage_leaves_the_other_alone() -> None:
