@@ -139,9 +139,9 @@ def _motion(grids: TokenGrids, size: Size, device: torch.device, tokens: int) ->
     """TransformerM forward and back, all of a clip's tokens masked."""
     model = MosoTransformer(size.transformer, grids, size.codebook, None, GIVEN, 0, "bench").to(device)
     motion = torch.full((1, *grids.shape("motion")), model.mask, device=device)
-    content = [torch.zeros(1, *grids.shape(name), dtype=torch.long, device=device) for name in ("scene", "object")]
+    scene, object = (torch.zeros(1, *grids.shape(n), dtype=torch.long, device=device) for n in ("scene", "object"))
     with torch.no_grad():
-        guidance = model.guidance(*content)
+        guidance = model.guidance(scene, object)
 
     def work() -> None:
         model.zero_grad()

@@ -28,7 +28,7 @@ from moso.training.switches import switch_
 from moso.training.world import Solo
 from moso.vqvae.model import VQVAE
 from moso.vqvae.objective import VQVAEObjective
-from moso.vqvae.quantizer import BLOCK, CodebookConfig, Quantizer, nearest
+from moso.vqvae.quantizer import CodebookConfig, Quantizer, nearest
 
 
 class StageOne:
@@ -135,14 +135,14 @@ class StageOne:
         """Nearest codes of a batch's features, and the one update that follows."""
         quantizer = Quantizer(self.config.codebook_size, self.config.code_dimension).to(self.device)
         vectors, settings = torch.cat(self._vectors()), CodebookConfig()
-        block = BLOCK if self.settings.on else len(vectors) * self.config.codebook_size
+        block = None if self.settings.on else len(vectors) * self.config.codebook_size  # all distances at once
 
         def work() -> None:
             found = nearest(vectors, quantizer.codebook, block)
             quantizer.observe_(vectors, found)
             quantizer.update_(settings, Solo())
 
-        return Subject(work, len(vectors), "vectors", said({"distances at once": f"{block:,}"}))
+        return Subject(work, len(vectors), "vectors", said({"search in blocks": self.settings.on}))
 
     def plain_codebook(self) -> Subject:
         """The same by one-hot matrices, with an update a component."""

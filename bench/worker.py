@@ -27,6 +27,7 @@ from bench.memory import Peak
 from bench.points import Point, make_point
 from bench.roofline import synchronize
 from bench.subjects import make
+from moso.allocator import keep_freed_memory
 from moso.config import build, to_dict
 from moso.training.settings import torch_settings
 
@@ -183,6 +184,8 @@ class Elsewhere:
 def main() -> None:
     """Serve one subject."""
     asked = json.loads(sys.stdin.readline())
+    if asked["variant"] not in ("off", "plain"):
+        keep_freed_memory()  # as moso's steps and commands do
     what = build(Point, asked["point"]) if "point" in asked else build(Case, asked["case"])
     subject = here(what, asked["variant"], torch.device(asked["device"]))
     _say(subject.facts())
