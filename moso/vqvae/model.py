@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from moso.config import build
 from moso.errors import ConfigError, FormatError
 from moso.provenance import write_json
-from moso.tokens.clip_tokens import ABSENT, COMPONENTS, ClipTokens, TokenGrids
+from moso.tokens.clip_tokens import ABSENT, ClipTokens, TokenGrids
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.decoder import Decoder
 from moso.vqvae.decompose import Decomposition, difference, pseudo_clip
@@ -126,21 +126,11 @@ class VQVAE(nn.Module):
         """Nearest codes, one search for all components that share them. Updates nothing: training hands the
         statistics to the quantizer itself."""
         vectors = features.rows().detach()
-        by_part = enumerate(self.rows_of_parts(features.motion.shape[1]))
-        found = torch.cat(
-            [
-                self.quantizer.find(vectors[:, rows].flatten(0, 1), part).view(len(vectors), rows.stop - rows.start)
-                for part, rows in by_part
-            ],
-            dim=1,
-        )
-        shapes = [(*value.shape[:-3], *value.shape[-2:]) for value in features]
-        sizes = [int(np.prod(shape[1:])) for shape in shapes]
-        tokens = [part.reshape(shape) for part, shape in zip(found.split(sizes, dim=1), shapes, strict=True)]
-        codes = [self.quantizer.codes(t) for t in tokens]
+        found, tokens = self._nearest(vectors, features)
+        codes = [self.quantizer.codes(part) for part in (tokens.scene, tokens.object, tokens.motion)]
         losses = [F.mse_loss(z.float(), e) for z, e in zip(features, codes, strict=True) if z.numel()]
         straight = [StraightThrough.apply(z, e) for z, e in zip(features, codes, strict=True)]
-        return Quantized(Features(*straight), ClipTokens(*tokens), torch.stack(losses).sum(), vectors, found)
+        return Quantized(Features(*straight), tokens, torch.stack(losses).sum(), vectors, found)
 
     @torch.no_grad()
     def encode(self, frames: Float[Tensor, "B T C H W"]) -> ClipTokens:
@@ -153,7 +143,7 @@ class VQVAE(nn.Module):
         self._check(frames)
         videos = self.videos(frames)
         features = self.features(videos.scene, videos.object, videos.motion)
-        return ClipTokens(*(self._search(name, z) for name, z in zip(COMPONENTS, features, strict=True)))
+        return self._nearest(features.rows(), features)[1]
 
     @torch.no_grad()
     def encode_with_pseudo(
@@ -205,6 +195,20 @@ class VQVAE(nn.Module):
     def codes(self, tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         """codebook[tokens]."""
         return self.codebook[tokens]
+
+    def _nearest(self, vectors: Float[Tensor, "B V D"], features: Features) -> tuple[Int[Tensor, "B V"], ClipTokens]:
+        """Tokens of `features`, whose rows are `vectors`: in a row, and as grids. One search for each codebook."""
+        found = torch.cat(
+            [
+                self.quantizer.find(vectors[:, rows].flatten(0, 1), part).view(len(vectors), rows.stop - rows.start)
+                for part, rows in enumerate(self.rows_of_parts(features.motion.shape[1]))
+            ],
+            dim=1,
+        )
+        shapes = [(*value.shape[:-3], *value.shape[-2:]) for value in features]
+        sizes = [int(np.prod(shape[1:])) for shape in shapes]
+        parts = zip(found.split(sizes, dim=1), shapes, strict=True)
+        return found, ClipTokens(*(part.reshape(shape) for part, shape in parts))
 
     def _search(self, component: str, features: Float[Tensor, "*b D h w"]) -> Int[Tensor, "*b h w"]:
         """Tokens of a component's grid, from its part of the codebook."""
