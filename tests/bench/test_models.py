@@ -60,6 +60,15 @@ def test_every_key_is_documented_and_every_documented_key_is_there(finished: Any
         assert names(rows[key]) == set(inner), key
 
 
+def test_every_mean_names_a_test_that_exists() -> None:
+    means = (ROOT / "docs" / "performance.md").read_text().split("### The means")[1].split("\n### ")[0]
+    rows = [line for line in means.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        (name, path), *_ = re.findall(r"\[`(\w+)`\]\(\.\./([\w/.]+)\)", row)
+        assert f"def {name}(" in (ROOT / path).read_text(), name
+
+
 def test_rows_stand_in_the_order_asked_for_at_both_presets(finished: Any) -> None:
     found, _ = finished
     seen = [(row["row"], row["preset"]) for row in found["rows"]]
