@@ -61,7 +61,7 @@ ASKED: dict[Curve, Asked] = {
     "motion_grid": Asked(
         "TransformerM, forward and back, by grid", "motion tokens", "s", (128, 512, 1024, 2048), (16, 64, 128)
     ),
-    "rollout_frames": Asked("A rollout's memory", "frames", "MiB", (28, 112, 448), (6, 24)),
+    "rollout_frames": Asked("A rollout's memory", "frames", "MiB", (28, 84, 252), (6, 24)),
     "samples": Asked("A prediction's memory", "samples", "MiB", (4, 16, 64), (4, 16)),
 }
 
