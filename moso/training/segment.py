@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -50,15 +49,22 @@ def recomputing() -> bool:
     return _recomputing
 
 
-@contextlib.contextmanager
-def _again() -> Iterator[None]:
-    global _recomputing
-    before, _recomputing = _recomputing, True
-    try:
-        yield
-    finally:
-        _recomputing = before
+class _Again(AbstractContextManager[None]):
+    """`recomputing` is true inside. Torch enters it at each backward pass through the segment, and an adaptive
+    adversarial weight makes several, so it can be entered again."""
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        global _recomputing
+        self._before.append(_recomputing)
+        _recomputing = True
+
+    def __exit__(self, *error: object) -> None:
+        global _recomputing
+        _recomputing = self._before.pop()
 
 
 def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return contextlib.nullcontext(), _again()
+    return contextlib.nullcontext(), _Again()

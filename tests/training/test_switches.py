@@ -42,6 +42,23 @@ def test_recomputed_segments_give_the_same_bits_with_dropout_and_say_when_they_a
     assert module[0].passes == [False, False, True, False]  # outside of training nothing is computed twice
 
 
+def test_recomputed_segments_can_be_gone_back_through_several_times(config):
+    """As an adaptive adversarial weight does, which asks for single gradients before the backward pass."""
+    torch.manual_seed(0)
+    module, x = nn.Sequential(Squash(), Squash()), torch.ones(3, 4)
+    expected = _gradients(module)
+    switch_(module, config(recompute=True))
+    torch.manual_seed(0)
+    module.zero_grad()
+    loss = module(x).square().sum()
+    (first,) = torch.autograd.grad(loss, module[0].layer.weight, retain_graph=True)
+    loss.backward()
+    assert torch.equal(first, expected[0])
+    for parameter, true in zip(module.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, true)
+    assert not recomputing()
+
+
 def test_the_attention_switch_reaches_every_layer(config):
     module = nn.Sequential(SwitchedAttention(), nn.Sequential(SwitchedAttention()))
     switch_(module, config(fused_attention=False))
