@@ -6,6 +6,7 @@ before the encoders, with the discriminators), a validation and the writing of a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from moso.planning.fake import fake_tensors
 from moso.planning.meter import MemoryMeter
-from moso.planning.stages import Experiment, Stage, make_objective
+from moso.planning.stages import VALIDATED, Experiment, Stage, make_objective, validation_clips
 from moso.planning.trial import Trial
 from moso.training.checkpoint import writable
 from moso.training.flops import Flops
@@ -89,6 +90,24 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         MosoError: the perceptual loss is on and lpips is not installed.
     """
     training, share = experiment.training[stage], masked_share(experiment, stage)
+    if training.accumulation <= 3:
+        return _counted(experiment, stage, device, share)
+    # Each part after the second adds as much: what it keeps for the step's end.
+    parts, size = training.accumulation, -(-training.batch // training.accumulation)
+    two, three = (
+        dataclasses.asdict(
+            _counted(experiment.with_training(stage, batch=n * size, accumulation=n), stage, device, share)
+        )
+        for n in (2, 3)
+    )
+    found = {name: value + (parts - 2) * (three[name] - value) for name, value in two.items()}
+    found["flops"] *= training.batch / (size * parts)  # of uneven parts
+    return StageMemory(**found)
+
+
+def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: float) -> StageMemory:
+    """By steps on fake tensors; `share`: of motion tokens that are masked."""
+    training = experiment.training[stage]
     with fake_tensors(), MemoryMeter(share) as meter:
         objective = make_objective(experiment, stage, device)
         trial = Trial(objective, training, device)
@@ -104,9 +123,12 @@ def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> 
         peak, kept, held, rest = meter.peak, meter.live, meter.held_peak, meter.held
         meter.restart()
         if training.validate_every:
+            clips = validation_clips(experiment, stage)
             with Flops() as counter:
                 trial.validate()
-            validation_flops = counter.total
+            validation_flops = counter.total * (
+                clips / validation_clips(experiment, stage, VALIDATED[stage]) if clips else 0
+            )
         validation = meter.peak if training.validate_every else 0
 
         rivals = list(zip(trial.rivals, modules[1:], strict=True))

@@ -36,6 +36,8 @@ READ = {
 }
 """Settings that a plan depends on."""
 SEED = 0
+VALIDATED = {"vqvae": 8, "transformer": 16}
+"""Clips that a validation looks at here: as many as it looks at at once."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,19 @@ def _check_read(field: str, name: str, known: Collection[str]) -> None:
         raise ConfigError(field, name, "a plan does not depend on it", f"it does on {', '.join(known)}")
 
 
+def validation_clips(experiment: Experiment, stage: Stage, most: int | None = None) -> int:
+    """Clips of a stage's validation, `most` at most; of large enough a data set."""
+    wanted = experiment.objective.validation_clips if stage == "vqvae" else experiment.validation_clips
+    return wanted if most is None else min(wanted, most)
+
+
 def make_objective(experiment: Experiment, stage: Stage, device: torch.device) -> Objective:
     """The stage's objective with a fresh model on `device`; its clips or tokens are random.
 
     Under a FakeTensorMode it takes no memory. The perceptual loss has the published network's layers and no weights.
     """
     training = experiment.training[stage]
-    count = max(2 * training.batch, 2)
+    count = max(2 * training.batch, VALIDATED[stage])
     if stage == "transformer":
         return _transformer(experiment, count, device)
     config = experiment.vqvae
@@ -133,7 +141,9 @@ def make_objective(experiment: Experiment, stage: Stage, device: torch.device) -
         model = VQVAE(config)
     objective = VQVAEObjective(
         model,
-        experiment.objective,
+        dataclasses.replace(
+            experiment.objective, validation_clips=validation_clips(experiment, stage, VALIDATED[stage])
+        ),
         dataclasses.replace(loss, perceptual=0.0) if loss.perceptual else loss,
         training,
         training_clips=clips,
@@ -162,4 +172,5 @@ def _transformer(experiment: Experiment, count: int, device: torch.device) -> Tr
             unconditional=loss.unconditional_share > 0,
         )
     store = RandomTokens(count, settings)
-    return TransformerObjective(model, store, loss, seed=SEED, validation_clips=experiment.validation_clips)
+    clips = validation_clips(experiment, "transformer", VALIDATED["transformer"])
+    return TransformerObjective(model, store, loss, seed=SEED, validation_clips=clips)
