@@ -22,8 +22,8 @@ def test_what_is_quickly_measured_is_measured_and_settings_are_followed(moso) ->
 
 
 def test_what_does_not_fit_is_refused_below_the_plan(moso) -> None:
-    done = moso("plan", "--preset", "sim_push/tiny", "--stage", "vqvae", "--batch", "64", "--memory", "402MiB")
-    assert "train_vqvae.training.batch = 64: takes" in done.refusal
+    done = moso("plan", "--preset", "sim_push/tiny", "--stage", "vqvae", "--batch", "3", "--memory", "100MiB")
+    assert "train_vqvae.training.batch = 3: takes" in done.refusal
     assert "larger machine" in done.refusal  # even a batch of 1 takes more
     assert "train_vqvae" in done.out  # the plan stands above the refusal
 
