@@ -1,4 +1,6 @@
-"""The curves of `make bench-scale` as one picture (SVG): each relative to its first point, beside what is expected."""
+"""The curves of `make bench-scale` as one picture (SVG): each relative to its first point, beside what is proportional
+to the size.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +19,36 @@ text { fill: #1d2126; }
 .axis { stroke: #5d6670; fill: none; } .grid { stroke: #dfe2e5; }
 .line { fill: none; stroke-width: 2; }
 .c0 { stroke: #0b6e99; } .c1 { stroke: #8a8f98; } .c2 { stroke: #c58b00; } .c3 { stroke: #1a7f4b; }
+.c4 { stroke: #b3428f; }
 .dot.c0 { fill: #0b6e99; } .dot.c1 { fill: #8a8f98; } .dot.c2 { fill: #c58b00; } .dot.c3 { fill: #1a7f4b; }
+.dot.c4 { fill: #b3428f; }
 """
 
 
 def chart(curves: Sequence[dict[str, Any]]) -> str:
     """Time above, memory below; a unit without a curve is left out."""
     panels = [
-        ("Seconds, times the smallest size's", [c for c in curves if c["unit"] == "s"], "linear"),
-        ("Peak memory, times the smallest size's", [c for c in curves if c["unit"] == "MiB"], "flat"),
+        ("Seconds, times the smallest size's", [c for c in curves if c["unit"] == "s"]),
+        ("Peak memory, times the smallest size's", [c for c in curves if c["unit"] == "MiB"]),
     ]
     whole = ET.Element("svg", xmlns=NAMESPACE)
     ET.SubElement(whole, "style").text = STYLE
+    ET.SubElement(whole, "rect", width="100%", height="100%", fill="#ffffff")
     top = 0
-    for title, those, expected in panels:
+    for title, those in panels:
         if those:
-            top = _panel(whole, top, title, those, expected)
+            top = _panel(whole, top, title, those)
     whole.set("viewBox", f"0 0 {WIDTH} {top}")
     whole.set("width", str(WIDTH))
     whole.set("height", str(top))
-    ET.SubElement(whole, "rect", width="100%", height="100%", fill="#ffffff")
-    whole.insert(1, whole[-1])  # behind all else
-    whole.remove(whole[-1])
     return ET.tostring(whole, encoding="unicode") + "\n"
 
 
-def _panel(whole: ET.Element, top: int, title: str, curves: Sequence[dict[str, Any]], expected: str) -> int:
+def _panel(whole: ET.Element, top: int, title: str, curves: Sequence[dict[str, Any]]) -> int:
     """Draws one below `top`; returns where it ends."""
     most = max(c["x"][-1] / c["x"][0] for c in curves)
-    series = [Series(expected, [1, most], [1, most if expected == "linear" else 1], colour=1, dashed=True)]
-    for colour, curve in zip((0, 2, 3, 1), curves, strict=False):
+    series = [Series("proportional", [1, most], [1, most], colour=1, dashed=True)]
+    for colour, curve in zip((0, 2, 3, 4), curves, strict=False):
         x, y = curve["x"], curve["y"]
         name = f"{curve['title']} ({curve['label']})"
         series.append(Series(name, [one / x[0] for one in x], [one / y[0] for one in y], colour))
