@@ -35,7 +35,7 @@ def test_a_fake_step_takes_what_a_real_one_takes(stage, switches) -> None:
     with MemoryMeter() as meter:
         objective = make_objective(experiment, stage, CPU)
         trial = Trial(objective, training, CPU)
-        steps = regimes(objective, training.steps)
+        steps = list(regimes(objective, training.steps))
         trial.step(steps[0])
         meter.restart()
         for step in steps * 3:  # masks are random
