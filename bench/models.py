@@ -52,7 +52,7 @@ TURNS_ON_CPU = {
     ("transformer_train", "bair/default"): 1, ("transformer_train", "kth/128"): 0, ("sampling", "bair/default"): 0,
     ("sampling", "kth/128"): 0, ("many_samples", "bair/default"): 0,
 }  # fmt: skip
-"""Where a call takes 10 to 80 seconds there. The one under the counters takes 4 to 15% longer, in every variant."""
+"""Where a call takes 10 to 80 seconds there. The one under the counters takes 1 to 27% longer, in every variant."""
 ALONE: tuple[Row, ...] = ("transformer_train",)
 """Rows whose variants are measured one after the other: at once they take more memory than a small machine has."""
 CPU_STEPS = {"kth/128": 8}

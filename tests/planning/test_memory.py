@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from moso.planning.memory import fullest_share, masked_share, regimes, stage_memory
+from moso.planning.memory import _counted, fullest_share, masked_share, regimes, stage_memory
 from moso.planning.meter import MemoryMeter
 from moso.planning.stages import STAGES, Experiment, make_objective
 from moso.planning.trial import Trial
@@ -64,6 +64,16 @@ def test_parts_and_recomputation_save_activations_and_the_latter_costs_operation
     assert again.activations < 0.7 * plain.activations
     assert halves.flops == plain.flops
     assert 1.1 * plain.flops < again.flops < 4 / 3 * plain.flops
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_many_parts_take_what_two_and_three_let_expect(stage) -> None:
+    five = TINY.with_training(stage, batch=5, accumulation=5, validate_every=0)
+    counted = _counted(five, stage, CPU, masked_share(five, stage))
+    planned = stage_memory(five, stage, CPU)
+    assert planned.step == pytest.approx(counted.step, rel=1e-3)
+    assert planned.flops == pytest.approx(counted.flops, rel=1e-3)
+    assert (planned.kept, planned.saved, planned.batches) == (counted.kept, counted.saved, counted.batches)
 
 
 def test_fewer_frames_that_are_decoded_take_less() -> None:
