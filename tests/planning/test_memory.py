@@ -105,8 +105,9 @@ def test_writing_a_checkpoint_takes_copies_of_what_is_not_contiguous_alone() -> 
     assert stage_memory(TINY, "vqvae", CPU).writing == 0
     laid = TINY.with_training("vqvae", channels_last=True)
     model = make_objective(laid, "vqvae", CPU).module.to(memory_format=torch.channels_last)
-    copied = [t for t in model.state_dict().values() if not t.is_contiguous()]
-    assert stage_memory(laid, "vqvae", CPU).writing == sum(t.nbytes for t in copied) > 0
+    copied = sum(t.nbytes for t in model.state_dict().values() if not t.is_contiguous())
+    # the moments lie like the weights, or nearly so: the fuller group counts
+    assert 0 < copied <= stage_memory(laid, "vqvae", CPU).writing <= 1.01 * copied
 
 
 def test_the_fullest_batch_is_fuller_where_there_are_more_of_them_and_less_so_where_they_are_large() -> None:
