@@ -209,6 +209,8 @@ class _Training:
                         f"{self.title}: stopped after step {self.done} of {config.steps}; rerun to go on"
                     )
                 asked = time.monotonic()
+        if self.world.rank == 0 and (said := speed.summary()):
+            print(f"{self.title}: {said}", file=sys.stderr, flush=True)
 
     def _prepare(self, dealt: Sequence[Sample]) -> Any:
         batch = self.objective.prepare(dealt)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from moso.training.muon import Muon, orthogonalise
+from moso.training.muon import ROWS, Muon, _by_squares, _directly, orthogonalise
 from moso.training.random import generator
 
 
@@ -11,7 +11,7 @@ def matrices(*shape):
     return torch.randn(*shape, generator=generator(0, "matrices"))
 
 
-@pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 9), (2, 9, 4)])
+@pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 9), (2, 9, 4), (2, 64, 200), (2, 200, 64)])
 def test_singular_values_are_drawn_to_one_and_directions_kept(shape):
     given = matrices(*shape)
     got = orthogonalise(given, 5)
@@ -28,6 +28,16 @@ def test_a_stack_gives_what_its_matrices_give_alone():
     given = matrices(3, 4, 7)
     alone = torch.cat([orthogonalise(given[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(orthogonalise(given), alone)
+
+
+def test_wide_matrices_are_brought_to_the_same_by_their_rows_products():
+    # Singular values over six orders of magnitude, as gradients have them; against the iteration itself in float64.
+    u, _, v = torch.linalg.svd(matrices(3, ROWS, 3 * ROWS), full_matrices=False)
+    given = (u * torch.logspace(0, -6, ROWS)) @ v
+    unit = given.double() / given.double().norm(dim=(1, 2), keepdim=True)
+    expected = _directly(unit, 5)
+    torch.testing.assert_close(_by_squares(unit, 5), expected)
+    assert (orthogonalise(given).double() - expected).abs().max() < 1e-2 * expected.square().mean().sqrt()
 
 
 def test_zero_stays_zero():
