@@ -11,6 +11,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def train(
         stack.enter_context(torch_settings(device, config.deterministic))
         stack.enter_context(compiling(config.compile))
         return _Training(objective, config, seed, work, context, world, title, identity, device).run()
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 class _Training:
@@ -228,13 +232,19 @@ class _Training:
         if self.flops is not None and not begins:
             return self._step(batch, dealt)
         uncompiled = torch.compiler.set_stance("force_eager") if self.config.compile else contextlib.nullcontext()
-        with uncompiled, Flops() as flops:
-            result = self._step(batch, dealt)
-        self.flops = flops.total
+        counter = Flops()
+        with uncompiled:
+            result = self._step(batch, dealt, counter)
+        self.flops = counter.total
         return result
 
-    def _step(self, batch: Any, dealt: list[Sample]) -> tuple[dict[str, float], bool]:
-        """One step: its figures, the same on every worker, and whether any worker was asked to stop."""
+    def _step(
+        self, batch: Any, dealt: list[Sample], counter: AbstractContextManager[Any] = _NOTHING
+    ) -> tuple[dict[str, float], bool]:
+        """One step: its figures, the same on every worker, and whether any worker was asked to stop.
+
+        `counter` is entered for what the models compute, forward and backward; optimizers are no part of that.
+        """
         config, world, objective, step = self.config, self.world, self.objective, self.done
         objective.module.train()
         torch.manual_seed(key_seed(self.seed, "global", step, world.rank))  # dropout draws from the global generator
@@ -245,28 +255,32 @@ class _Training:
         whole = [(batch, dealt)]
         parts = whole if config.accumulation == 1 else objective.parts(batch, dealt, config.accumulation)
         for part, of in parts:
-            with self.precision.autocast(self.device):
-                loss, extra = objective.loss(part, of, step)
-            self.updates.backward(loss, extra, len(of) / config.batch)
+            with counter:
+                with self.precision.autocast(self.device):
+                    loss, extra = objective.loss(part, of, step)
+                self.updates.backward(loss, extra, len(of) / config.batch)
         values, stopping = self._update(self.optimizer)
         for rival in objective.rivals:
             if step >= rival.from_step:
-                figures, also = self._rivals_turn(rival, factor, [len(of) / config.batch for _, of in parts])
+                figures, also = self._rivals_turn(rival, factor, [len(of) / config.batch for _, of in parts], counter)
                 values, stopping = {**values, **figures}, stopping or also
         self.updates.finish()
         if self.average:
             self.average.update(step)
         return {**values, **objective.after_step(step, world)}, stopping
 
-    def _rivals_turn(self, rival: Rival, factor: float, shares: list[float]) -> tuple[dict[str, float], bool]:
+    def _rivals_turn(
+        self, rival: Rival, factor: float, shares: list[float], counter: AbstractContextManager[Any]
+    ) -> tuple[dict[str, float], bool]:
         optimizer = self.rivals[rival.name]
         optimizer.set_rate(factor)
         optimizer.zero_grad()
         rival.module.train()
         for share in shares:
-            with self.precision.autocast(self.device):
-                loss, extra = rival.loss(self.done)
-            self.updates.backward(loss, extra, share)
+            with counter:
+                with self.precision.autocast(self.device):
+                    loss, extra = rival.loss(self.done)
+                self.updates.backward(loss, extra, share)
         figures, stopping = self._update(optimizer, of=f" of {rival.name}")
         return {f"{rival.name}_{name}": value for name, value in figures.items()}, stopping
 

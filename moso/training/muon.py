@@ -21,8 +21,9 @@ from torch import Tensor
 # p(s) = a s + b s^3 + c s^5, iterated, draws singular values in (0, 1] into about [0.7, 1.2]: steep at 0, not exact.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 TINY = 1e-7
-WIDE, ROWS = 2, 64
-"""From so many columns a row and so many rows, the iteration is cheaper on the rows' products (`_by_squares`)."""
+WIDE, ROWS, FEW = 2, 64, 6
+"""From so many columns a row and so many rows, the iteration is cheaper on the rows' products (`_by_squares`); beyond
+so many iterations their rounding would show."""
 
 
 def orthogonalise(matrices: Float[Tensor, "n rows cols"], iterations: int = 5) -> Float[Tensor, "n rows cols"]:
@@ -38,7 +39,8 @@ def orthogonalise(matrices: Float[Tensor, "n rows cols"], iterations: int = 5) -
     # The Frobenius norm bounds the largest singular value, so that all lie in (0, 1].
     x = x / (x.norm(dim=(1, 2), keepdim=True) + TINY)
     # bfloat16 has too few digits for the squares of small singular values.
-    by_squares = x.dtype == torch.float32 and x.shape[1] >= ROWS and x.shape[2] >= WIDE * x.shape[1]
+    few = iterations <= FEW  # a square's rounding grows tenfold an iteration
+    by_squares = x.dtype == torch.float32 and few and x.shape[1] >= ROWS and x.shape[2] >= WIDE * x.shape[1]
     x = _by_squares(x, iterations) if by_squares else _directly(x, iterations)
     return (x.mT if tall else x).to(matrices.dtype)
 

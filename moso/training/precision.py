@@ -61,7 +61,7 @@ def choose(setting: str, device: torch.device) -> Precision:
             reason += " (it has bfloat16 instructions, which precision bf16 would use, with other bits)"
         return Precision(name, reason)
     if setting == "fastest":
-        has = not cpu or cpu_has_bf16()
+        has = cpu_has_bf16() if cpu else torch.cuda.is_bf16_supported(including_emulation=False)
         name = "bf16" if has else "float32"
         return Precision(name, f"{name}, as this {device.type} has {'' if has else 'no '}bfloat16 instructions")
     if setting == "bf16" and cpu and not cpu_has_bf16():

@@ -135,7 +135,7 @@ class TokenTable:
 
     def look_up(self, tokens: Int[Tensor, "*shape"], through: Pointwise | None = None) -> Float[Tensor, "*shape C"]:
         """The vectors of `tokens`, brought through one more layer where one is given."""
-        if LOOK_UPS * tokens.numel() < len(self.embeddings):
+        if self._rows is None and LOOK_UPS * tokens.numel() < len(self.embeddings):
             found: Tensor = self.project(F.embedding(tokens, self.embeddings))
             return found if through is None else through(found)
         rows = self.rows()

@@ -22,7 +22,7 @@ BLOCK = 1 << 22
 """Distances held at once, at most (16 MiB of float32)."""
 CODES = 1 << 10
 """On a CPU so many codes are compared at a time (with 2,048 positions: 8 MiB, which stay in its caches), 1.5 times as
-fast as all 16,384 at a time (docs/performance.md). A GPU takes all at once."""
+fast as all 16,384 at a time (docs/performance.md, Codebook search). A GPU takes all at once."""
 
 
 @dataclass(frozen=True)

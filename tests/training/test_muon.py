@@ -40,6 +40,16 @@ def test_wide_matrices_are_brought_to_the_same_by_their_rows_products():
     assert (orthogonalise(given).double() - expected).abs().max() < 1e-2 * expected.square().mean().sqrt()
 
 
+@pytest.mark.parametrize("iterations", [5, 10])
+def test_a_wide_matrix_of_low_rank_is_no_worse_off(iterations):
+    # rounding gives its square small eigenvalues below 0, which must not grow
+    given = matrices(1, 96, 3) @ matrices(1, 3, 300)
+    u, _, v = np.linalg.svd(given.double().numpy()[0], full_matrices=False)
+    got = u.T @ orthogonalise(given, iterations).double().numpy()[0] @ v.T
+    assert (np.diagonal(got)[:3] > 0.6).all()
+    assert np.linalg.norm(got, 2) < 1.3
+
+
 def test_zero_stays_zero():
     assert torch.equal(orthogonalise(torch.zeros(1, 3, 5)), torch.zeros(1, 3, 5))
 
