@@ -13,15 +13,16 @@ from moso.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(1 << 26)  # 256 MiB, touched and dropped
+    torch.ones(1 << 24)  # 64 MiB, touched and dropped
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-faults()
-print(faults())
+for _ in range(20):  # pieces that alignment cuts off lie in the way of the first blocks, until glibc's bins are full
+    faults()
+print(sum(faults() for _ in range(8)))
 """
-SMALLEST = (256 << 20) // (2 << 20)  # were every page a huge one of 2 MiB
+SMALLEST = 8 * (64 << 20) // (2 << 20)  # were every page a huge one of 2 MiB
 
 
 def faults(how: str) -> int:
@@ -31,5 +32,6 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_a_freed_block_is_had_again_without_new_pages() -> None:
-    assert faults("leave") >= SMALLEST
-    assert faults("keep") < SMALLEST / 10
+    anew = faults("leave")
+    assert anew >= SMALLEST
+    assert faults("keep") < anew / 10
