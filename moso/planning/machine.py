@@ -1,8 +1,7 @@
-"""What the machine has: memory that a training may take, and how much this process holds already."""
+"""What the machine has: memory that a training may take."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -30,8 +29,3 @@ def device_memory(device: torch.device) -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
     return host_memory()
-
-
-def resident(statm: Path = Path("/proc/self/statm")) -> int:
-    """Bytes that this process holds; 0 where the system does not say."""
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0

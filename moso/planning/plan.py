@@ -19,8 +19,8 @@ from moso.training import precision
 from moso.training.config import TrainingConfig
 
 UTILISATION = 0.5
-"""Share of a large matrix product's speed that a step is taken to reach where it is not measured. No source but the
-figures in docs/plan.md."""
+"""Share of a large matrix product's speed that a step is taken to reach where it is not measured. About what
+the embedded run's trainings reach (docs/performance.md)."""
 PRODUCT = 1024
 """Rows of the matrices whose product tells the device's speed."""
 
