@@ -44,7 +44,7 @@ BATCHES: dict[str, dict[Row, int]] = {
 }  # fmt: skip
 """Clips at once. The presets train with 24 and 6 (Stage I), 32 and 8 (Stage II); that takes hours on two cores."""
 TOGETHER: tuple[Variant, ...] = ("ours", "off", "plain")
-SECONDS = 30.0
+SECONDS = 24.0
 """No further turn of a row's variants begins where it would end later than so many seconds after their first."""
 TURNS = 5
 """Of each variant, at most, beside the one under the counters."""

@@ -24,6 +24,8 @@ from moso.vqvae.objective import VQVAEObjective
 
 PROCESS = 400 << 20
 """Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
+RECOMPUTING = 50 << 20
+"""Beside that where activations are computed again: torch's compiler, which that imports. Measured."""
 DRAWS = 1 << 18
 """Random masks that the fullest batch is looked for among, at most."""
 
@@ -46,6 +48,7 @@ class StageMemory:
         validation_flops: of a validation.
         saved: of a checkpoint on disk.
         scattered: what a CPU's heap holds beyond what lives, at the fullest moment (see MemoryMeter).
+        process: of a process on a CPU without all this.
     """
 
     weights: int
@@ -60,6 +63,7 @@ class StageMemory:
     validation_flops: float
     saved: int
     scattered: int
+    process: int
 
     @property
     def kept(self) -> int:
@@ -79,7 +83,7 @@ class StageMemory:
         tensors = max(self.step, self.validation)
         if device.type == "cuda":
             return tensors
-        return PROCESS + self.batches + self.scattered + max(tensors, self.kept + self.writing)
+        return self.process + self.batches + self.scattered + max(tensors, self.kept + self.writing)
 
 
 def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
@@ -152,6 +156,7 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         validation_flops=validation_flops,
         saved=sum(_bytes(group.values()) for group in groups),
         scattered=max(0, round(held - rest) - (peak - kept)),
+        process=PROCESS + (RECOMPUTING if training.recompute else 0),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from moso.planning.memory import PROCESS
 from moso.planning.plan import StagePlan, cache_bytes, gibibytes, token_bytes
 from moso.planning.stages import SECTIONS, Experiment, Stage
 
@@ -35,7 +34,7 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
             "average": memory.average,
             "activations": memory.activations,
             "scattered in the heap": 0 if gpu else memory.scattered,
-            "the process": 0 if gpu else PROCESS,
+            "the process": 0 if gpu else memory.process,
         }
         yield ""
         yield f"{SECTIONS[stage]}"

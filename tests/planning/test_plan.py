@@ -50,7 +50,15 @@ def test_every_preset_has_a_plan(preset) -> None:
         assert plan.total_s == plan.step_s * plan.steps > 0
 
 
-def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_take_what_they_are_said_to() -> None:
+@pytest.fixture
+def no_imports(monkeypatch) -> None:
+    """These models are smaller than what recomputation imports, so that it would never be worth its while."""
+    monkeypatch.setattr("moso.planning.memory.RECOMPUTING", 0)
+
+
+def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_take_what_they_are_said_to(
+    no_imports,
+) -> None:
     wide = QUICK.with_batch(9)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
     six, seven = (needed(QUICK, "vqvae", CPU, batch=n) for n in (6, 7))
@@ -75,7 +83,7 @@ def test_the_largest_batch_is_found_and_none_where_one_clip_is_too_much() -> Non
         check_fits(wide, "transformer", plan, CPU, 1 << 20)
 
 
-def test_both_are_named_where_neither_alone_keeps_the_batch() -> None:
+def test_both_are_named_where_neither_alone_keeps_the_batch(no_imports) -> None:
     wide = QUICK.with_batch(3)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
     one, both = needed(QUICK, "vqvae", CPU, batch=1), {"accumulation": 3, "recompute": True}
@@ -83,7 +91,7 @@ def test_both_are_named_where_neither_alone_keeps_the_batch() -> None:
     assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, free)))) == ["accumulation=3, recompute=True"]
 
 
-def test_parts_are_not_named_where_the_loss_knows_none() -> None:
+def test_parts_are_not_named_where_the_loss_knows_none(no_imports) -> None:
     """An adaptive adversarial weight compares gradients of the whole batch."""
     rivals = AdversarialConfig(video=0.0, image=0.1, from_step=0, channels=8, layers=1, weight="adaptive")
     wide = dataclasses.replace(QUICK.with_batch(3), vqvae_loss=dataclasses.replace(TINY.vqvae_loss, adversarial=rivals))
