@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import STEP
+from components.images import DATA
 
 
-@dsl.component(base_image=STEP, install_kfp_package=False)
+@dsl.component(base_image=DATA, install_kfp_package=False)
 def preprocess(config: dict, episodes: dsl.Input[dsl.Dataset], frames: dsl.Output[dsl.Dataset]) -> None:
     """Episodes -> frame cache."""
     from components.main import call

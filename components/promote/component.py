@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import STEP
+from components.images import SERVE
 
 
-@dsl.component(base_image=STEP, install_kfp_package=False)
+@dsl.component(base_image=SERVE, install_kfp_package=False)
 def promote(
     config: dict,
     vqvae: dsl.Input[dsl.Model],

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import STEP
+from components.images import TRAIN
 
 
-@dsl.component(base_image=STEP, install_kfp_package=False)
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
 def train_transformer(config: dict, tokens: dsl.Input[dsl.Dataset], transformer: dsl.Output[dsl.Model]) -> None:
     """Stage II: token store -> transformer."""
     from components.main import call

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import STEP
+from components.images import TRAIN
 
 
-@dsl.component(base_image=STEP, install_kfp_package=False)
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
 def train_vqvae(config: dict, frames: dsl.Input[dsl.Dataset], vqvae: dsl.Output[dsl.Model]) -> None:
     """Stage I: frames -> VQVAE."""
     from components.main import call
