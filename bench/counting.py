@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from moso.training.flops import Flops
+
+
+@dataclass
+class Amount:
+    """Of one operator: how often it was called, the bytes that it moved, its FLOPs."""
+
+    calls: int = 0
+    bytes: int = 0
+    flops: float = 0.0
+
+
+class Operators(Flops):
+    """Counts, operator by operator, what runs inside; it changes no result. What is computed again counts too.
+
+    FLOPs are those of moso.training.flops.Flops: of matrix products, convolutions and attention, a multiplication and
+    an addition being two. Bytes: of every operation's tensors, read and written, views not counted: what would be moved
+    if nothing were found in a cache and no two operations were fused.
+
+    Attributes:
+        within: a label for what runs now ("optimizer"), to tell the same operators apart.
+        by: (label, operator) -> its amount; "aten::mm" and the like.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(again=True)
+        self.within = ""
+        self.by: dict[tuple[str, str], Amount] = defaultdict(Amount)
+
+    @property
+    def bytes(self) -> int:
+        """Of all operators."""
+        return sum(one.bytes for one in self.by.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before, kwargs = self.total, kwargs or {}
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        one = self.by[self.within, func._schema.name]
+        one.calls += 1
+        one.flops += self.total - before
+        one.bytes += _moved(func._schema, args, kwargs, result)
+        return result
 
 
 def count(work: Callable[[], None]) -> tuple[int, int]:
-    """FLOPs and bytes of one call of `work`, which runs for real.
-
-    FLOPs: those of matrix products, convolutions and attention (torch.utils.flop_counter), a multiplication and an
-    addition being two. Bytes: of every operation's tensors, read and written, views not counted: what would be moved
-    if nothing were found in a cache and no two operations were fused.
-    """
-    flops = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
-    moved = _Bytes()
-    with moved, flops:
+    """FLOPs and bytes of one call of `work`, which runs for real (see Operators)."""
+    with Operators() as counted:
         work()
-    return int(flops.get_total_flops()), moved.bytes
+    return int(counted.total), counted.bytes
 
 
-class _Bytes(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        returns, taken = func._schema.returns, func._schema.arguments
-        if any(one.alias_info is not None and not one.alias_info.is_write for one in returns):
-            return result  # a view
-        self.bytes += _size((args, kwargs)) + _size(result)
-        if not returns:  # in place on lists, as the optimizers are
-            named = {**dict(zip((one.name for one in taken), args, strict=False)), **kwargs}
-            written = [one.name for one in taken if one.alias_info is not None and one.alias_info.is_write]
-            self.bytes += _size([named.get(name) for name in written])
-        return result
+def _moved(schema: Any, args: Any, kwargs: Any, result: Any) -> int:
+    if any(one.alias_info is not None and not one.alias_info.is_write for one in schema.returns):
+        return 0  # a view
+    moved = _size((args, kwargs)) + _size(result)
+    if not schema.returns:  # in place on lists, as the optimizers are
+        named = {**dict(zip((one.name for one in schema.arguments), args, strict=False)), **kwargs}
+        written = [one.name for one in schema.arguments if one.alias_info is not None and one.alias_info.is_write]
+        moved += _size([named.get(name) for name in written])
+    return moved
 
 
 def _size(tree: Any) -> int:
@@ -52,20 +79,3 @@ def _size(tree: Any) -> int:
 def _stored(tensor: Tensor) -> int:
     """Bytes of the elements; of an expanded tensor those that there are."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
-
-
-def _forward(q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
-    flops: int = sdpa_flop_count(q, k, v)
-    return flops
-
-
-def _backward(gradient: Any, q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
-    flops: int = sdpa_backward_flop_count(gradient, q, k, v)
-    return flops
-
-
-# torch's own counter knows the kernels of GPUs only (torch 2.13)
-_ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
-}

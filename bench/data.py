@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from bench.clips import ClipRates, ClipSet, measure_clips
+from bench.machine import busy, processor, say
 from bench.steps import STEPS, RawSet, StepFigures, measure_steps, memory_against_flat, time_against_linear
 from moso.config import to_dict
 from moso.provenance import git_commit, write_json
@@ -31,8 +31,6 @@ FORMAT = "moso.bench-data"
 VERSION = 1
 OUTPUT = Path("build/bench-data.json")
 WANTED_OF_BARE = 0.45
-BUSY_LOAD = 0.3
-"""Processes that others keep running, a core, above which figures are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +61,27 @@ SMALL = Sizes(
 def measure(sizes: Sizes, work: Path) -> dict[str, Any]:
     """Everything, as the JSON has it; `work` is an empty folder."""
     load = os.getloadavg()[0]
-    busy = load > BUSY_LOAD * available_cores()
-    if busy:
-        _say(f"WARNING: the machine is busy (load {load:.1f} on {available_cores()} cores): do not trust the figures")
+    occupied = busy(load)
+    if occupied:
+        say(f"WARNING: the machine is busy (load {load:.1f} on {available_cores()} cores): do not trust the figures")
     begin = time.time()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     clips: list[ClipRates] = []
     for number, wanted in enumerate(sizes.clips):
-        _say(f"clips of {wanted.pixels} pixels ...")
+        say(f"clips of {wanted.pixels} pixels ...")
         folder = work / f"clips{number}"
         folder.mkdir()
         clips.append(measure_clips(wanted, folder))
     torch.set_num_threads(threads)
-    _say(f"ingest and preprocess at {', '.join(f'{times}x' for times in sizes.raw.times)} the data ...")
+    say(f"ingest and preprocess at {', '.join(f'{times}x' for times in sizes.raw.times)} the data ...")
     steps = measure_steps(sizes.raw, work / "steps")
     return {
         "format": FORMAT,
         "version": VERSION,
-        "busy": busy,
+        "busy": occupied,
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": available_cores(),
             "load": load,
             "python": platform.python_version(),
@@ -135,17 +133,6 @@ def show(found: dict[str, Any]) -> str:
     if found["busy"]:
         lines.append("WARNING: the machine was busy when this began: do not trust the figures")
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def describe(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "commit": git_commit(),
     }
+
+
+def say(text: str) -> None:
+    """Tell whoever waits, beside the figures."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def processor() -> str:

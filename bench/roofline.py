@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from moso.device import wait_for
+
 TURNS = 5
 
 
@@ -62,12 +64,6 @@ def limit(flops: float, moved: float, seconds: float, flops_per_s: float, bytes_
     return Limit(by, max(by_flops, by_bytes) / seconds)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _products(size: int, dtype: torch.dtype, device: torch.device) -> float:
     a = torch.ones(size, size, dtype=dtype, device=device)
     image = torch.ones(1, size, size, 1, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
@@ -83,9 +79,9 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
     times = []
     work()
     for _ in range(TURNS):
-        synchronize(device)
+        wait_for(device)
         start = time.perf_counter()
         work()
-        synchronize(device)
+        wait_for(device)
         times.append(time.perf_counter() - start)
     return min(times)

@@ -9,7 +9,6 @@ it grows; the chart (.svg) and the tables show it. docs/performance.md says what
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import torch
 
 from bench.fit import against_flat, against_linear, exponent
 from bench.growth_chart import chart
-from bench.machine import busy, describe
+from bench.machine import busy, describe, say
 from bench.points import CURVES, Curve, Point, result_bytes
 from bench.worker import MIB, Elsewhere, Measured, here
 from moso.device import device_of
@@ -71,10 +70,10 @@ def measure(curves: Sequence[Curve], device: torch.device, small: bool) -> dict[
     begin, machine = time.time(), describe(device)
     occupied = busy(machine["load"])
     if occupied:
-        _say(f"WARNING: the machine is busy (load {machine['load']:.1f}): do not trust the figures")
+        say(f"WARNING: the machine is busy (load {machine['load']:.1f}): do not trust the figures")
     found = []
     for curve in curves:
-        _say(f"{curve} ...")
+        say(f"{curve} ...")
         found.append(measure_curve(curve, device, small))
     return {
         "format": FORMAT,
@@ -171,10 +170,6 @@ def said(curve: dict[str, Any]) -> str:
     if "against_linear" in curve:
         return f"{power}; the largest takes {curve['against_linear']:.2f} times a straight line through the others"
     return f"{power}; the largest takes {curve['against_flat']:.2f} times the smallest"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,10 +25,10 @@ from bench.cases import Case, Subject, Variant
 from bench.counting import count
 from bench.memory import Peak
 from bench.points import Point, make_point
-from bench.roofline import synchronize
 from bench.subjects import make
 from moso.allocator import keep_freed_memory
 from moso.config import build, to_dict
+from moso.device import wait_for
 from moso.training.settings import torch_settings
 
 MIB = 2**20
@@ -62,7 +62,7 @@ class Measured:
         start = time.perf_counter()
         with uncompiled:
             flops, moved = count(self.subject.work)
-            synchronize(self.device)
+            wait_for(self.device)
         found = {"seconds": time.perf_counter() - start, "flops": flops, "bytes": moved}
         if self.subject.compiled:
             found["compilation_seconds"] = self.turn()["seconds"]
@@ -70,10 +70,10 @@ class Measured:
 
     def turn(self) -> dict[str, Any]:
         """A turn."""
-        synchronize(self.device)
+        wait_for(self.device)
         start = time.perf_counter()
         self.subject.work()
-        synchronize(self.device)
+        wait_for(self.device)
         return {"seconds": time.perf_counter() - start}
 
     def end(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def warm_up(device: torch.device) -> None:
         with torch_settings(device, deterministic):
             count(work)
             work()
-    synchronize(device)
+    wait_for(device)
 
 
 def here(what: Case | Point, variant: Variant, device: torch.device) -> Measured:

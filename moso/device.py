@@ -25,3 +25,9 @@ def device_of(name: str | torch.device) -> torch.device:
         found = torch.cuda.device_count()
         raise ConfigError("device", name, f"torch finds {found} GPUs here", "'auto' takes a GPU where there is one")
     return device
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

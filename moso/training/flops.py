@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from moso.device import wait_for
 from moso.training.segment import recomputing
 
 SIZE = {"cpu": 1024, "cuda": 4096}
@@ -60,14 +61,9 @@ def measured_peak(device: torch.device, precision: str) -> float:
     a = torch.ones(size, size, dtype=dtype, device=device)
     times = []
     for _ in range(TURNS):
-        _wait(device)
+        wait_for(device)
         started = time.perf_counter()
         a @ a
-        _wait(device)
+        wait_for(device)
         times.append(time.perf_counter() - started)
     return 2.0 * size**3 / min(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
