@@ -18,6 +18,7 @@ export DVC_NO_ANALYTICS := 1
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
+.PHONY: images test-containers
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -62,12 +63,20 @@ bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-
 test: $(STAMP)  ## the tests
 	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
+images: $(STAMP)  ## the steps' images, by Docker or a container engine's script (docs/containers.md)
+	@python -m components.image_build
+
+# A minute or two once the images are built; their first build takes a quarter of an hour.
+test-containers: $(STAMP)  ## builds the images and runs the pipeline in them; says what is missing where it cannot
+	@OMP_NUM_THREADS=1 python -m pytest tests/containers -m containers --durations=10
+
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
 	@python -m pipelines.code_deps --check
+	@python -m components.image_requirements --check
 
 compile: $(STAMP)  ## write pipelines/compiled/ again
 	@moso pipeline compile

@@ -94,7 +94,7 @@ def _docker_answers() -> bool:
     return answer.returncode == 0 and "Podman" not in answer.stdout
 
 
-def build(target: str, engine: Engine, *, variant: str = "cpu", base: str | None = None) -> str:
+def build(target: str, engine: Engine, *, variant: str = "cpu", base: str | None = None, root: Path = ROOT) -> str:
     """Build one image and return its name.
 
     Args:
@@ -102,6 +102,7 @@ def build(target: str, engine: Engine, *, variant: str = "cpu", base: str | None
         engine: `find_engine`.
         variant: of torch, cpu or cuda.
         base: the base image; None takes the Dockerfile's own, or the script's stand-in for it.
+        root: the tree that is built.
 
     Raises:
         ConfigError: no such target or variant.
@@ -120,7 +121,7 @@ def build(target: str, engine: Engine, *, variant: str = "cpu", base: str | None
     # Layers that did not change are taken from the last build, as Docker does by itself.
     environment = {**os.environ, "BUILDAH_LAYERS": "true"}
     command = engine.command(target, arguments)
-    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+    if subprocess.run(command, cwd=root, env=environment, check=False).returncode:
         raise DataError(f"building the image {target} failed; the lines above say where. Again: {' '.join(command)}")
     return engine.reference(target)
 
