@@ -53,9 +53,14 @@ class Context:
         device: "cpu", "cuda" …; "auto" takes a GPU where there is one.
         workers: processes that read and convert recordings. No part of any result.
         world: the workers that run this step together, each in its own process with the same arguments; one by default.
-        on_checkpoint: called by the training loop on rank 0 with the folder of a checkpoint and the steps done, each
-            time one has become whole: where it is copied away or reported. The folder stays whole during the call; a
-            later checkpoint may remove it. What it raises ends the training, which then goes on from that checkpoint.
+        on_checkpoint: called by the training loop, in its own thread, on every rank equally often and at the same
+            steps, once for each checkpoint after it has become whole: (folder, steps done, newest value of each
+            recorded figure), the folder on rank 0 alone and None elsewhere. There it is copied away or reported; it
+            stays whole during the call. Of a checkpoint that is written in the background the call comes at the next
+            one's step, at the end or at the stop. What it raises ends the training, which then goes on from that
+            checkpoint.
+        restore: the folder of one checkpoint of this run that a runtime brought from elsewhere; a training goes on from
+            it where the work folder has none that is newer. Rank 0's counts.
         options: adapter settings of the run that are no part of the result's identity (tracking address, registry).
     """
 
@@ -65,7 +70,8 @@ class Context:
     device: str = "auto"
     workers: int = 1
     world: World = field(default_factory=Solo)
-    on_checkpoint: Callable[[Path, int], None] | None = None
+    on_checkpoint: Callable[[Path | None, int, Mapping[str, float]], None] | None = None
+    restore: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -75,6 +75,10 @@ class TrainingConfig:
         checkpoint_every: steps between checkpoints. A checkpoint of a 50 MB model with its optimizer state takes 0.2 to
             0.5 s to write and sync; the default, 200 steps of 0.3 s, keeps that below 1% and loses a minute at a kill.
         keep_checkpoints: how many of the newest stay; 2, so that a damaged one does not cost the run.
+        keep_best: whether the best stays, too: of the checkpoints at whose step there was a validation, by the figure
+            that the objective names (psnr of Stage I, motion_cross_entropy of Stage II).
+        background_checkpoints: whether the training goes on while a checkpoint is written. It takes as much main
+            memory as a checkpoint has bytes; false: the training waits, and on a CPU nearly nothing is copied.
         validate_every: steps between validations, the last step always included; 0: never.
         log_every: steps between points of the curves; each point is the mean over the steps since the last one.
         prefetch: batches prepared ahead in a background thread; 0: none, prepared in the loop.
@@ -104,6 +108,8 @@ class TrainingConfig:
     deterministic: bool = True
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    keep_best: bool = True
+    background_checkpoints: bool = True
     validate_every: int = 0
     log_every: int = 20
     prefetch: int = 2

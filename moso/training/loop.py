@@ -20,28 +20,31 @@ import torch
 from moso.config import to_dict
 from moso.errors import CheckpointError, ConfigError, MosoError, StopRequested
 from moso.progress import Progress
-from moso.provenance import digest_json, git_commit
+from moso.provenance import git_commit
 from moso.step import Context
 from moso.tracking import NullTracker
-from moso.training import checkpoint, precision
+from moso.training import precision, restoring
 from moso.training.average import WeightAverage
 from moso.training.config import TrainingConfig
 from moso.training.flops import Flops, measured_peak
-from moso.training.history import History, Means, record
+from moso.training.history import History, record
 from moso.training.objective import Objective, Rival
 from moso.training.optimizer import ModuleOptimizer
 from moso.training.pinning import pinned
 from moso.training.prefetch import Batches
 from moso.training.random import key_seed
 from moso.training.sampler import Sample, samples
+from moso.training.saving import Saving
 from moso.training.schedule import rate_factor
 from moso.training.settings import torch_settings
 from moso.training.speed import Speed
+from moso.training.state import TrainingState
 from moso.training.switches import compiling, switch_
 from moso.training.trace import Trace
 from moso.training.update import NotFinite, Updates
 from moso.training.work import WorkFolder
 from moso.training.world import Solo, World, broadcast_
+from moso.training.writing import CheckpointWriter
 
 SOLO = Solo()
 
@@ -71,8 +74,8 @@ def train(
         objective: what is trained.
         config: how.
         seed: of the order and of all random numbers.
-        work: where checkpoints lie; rank 0 holds it meanwhile.
-        context: tracker and on_checkpoint (of which rank 0 makes use) and stop signal.
+        work: where checkpoints lie; rank 0 holds it meanwhile, the others never look at it.
+        context: tracker (of which rank 0 makes use), stop signal, on_checkpoint and restore.
         title: name of the progress bar and of the tracked run.
         identity: `run_identity` of the step: a checkpoint of another one is refused, and the tracker gets it.
         world: the workers, for a step its context's; a batch is dealt to them and their gradients are averaged.
@@ -80,7 +83,8 @@ def train(
     Raises:
         StopRequested: the stop signal was raised (on any worker); a checkpoint has been written.
         NotFiniteError: the loss or the gradient is not finite; the weights of the last checkpoint are.
-        CheckpointError: `work` is held by another process, or its checkpoint belongs to another run.
+        CheckpointError: `work` is held by another process, its checkpoint belongs to another run, or one could not be
+            written (a full disk, say): raised at the next checkpoint's step at the latest.
         ConfigError: a precision that the device does not have, or fewer samples in a batch than workers.
     """
     if config.batch < world.size:
@@ -91,7 +95,11 @@ def train(
         device = next(objective.module.parameters()).device
         stack.enter_context(torch_settings(device, config.deterministic))
         stack.enter_context(compiling(config.compile))
-        return _Training(objective, config, seed, work, context, world, title, identity, device).run()
+        writer = None
+        if world.rank == 0:
+            writer = CheckpointWriter(work.checkpoints, config.keep_checkpoints, config.background_checkpoints)
+            stack.enter_context(writer)
+        return _Training(objective, config, seed, work, context, world, title, identity, device, writer).run()
 
 
 _NOTHING = contextlib.nullcontext()
@@ -111,13 +119,15 @@ class _Training:
         title: str,
         identity: Mapping[str, Any],
         device: torch.device,
+        writer: CheckpointWriter | None,
     ) -> None:
         self.objective, self.config, self.seed, self.work = objective, config, seed, work
         self.world, self.title, self.identity, self.device = world, title, identity, device
         if config.accumulation > config.batch // world.size:
             rule = f"each of {world.size} workers gets {config.batch // world.size} samples of a batch, or one more"
             raise ConfigError("accumulation", config.accumulation, rule, "lower it")
-        self.on_checkpoint = context.on_checkpoint
+        self.restore, self.writer = context.restore, writer
+        self.saving = Saving(writer, config.background_checkpoints, context.on_checkpoint, world, device)
         self.tracker = context.tracker if world.rank == 0 else NullTracker()
         for module in (objective.module, *(rival.module for rival in objective.rivals)):
             switch_(module, config)
@@ -133,13 +143,17 @@ class _Training:
         self.optimizer = ModuleOptimizer(objective.module, config.optimizer)
         self.rivals = {rival.name: ModuleOptimizer(rival.module, rival.optimizer) for rival in objective.rivals}
         self.average = WeightAverage(objective.module, config.ema_decay) if config.ema_decay else None
-        self.history: History = []
-        self.means = Means()
-        self.done = 0
+        self.state = TrainingState(
+            objective,
+            self.optimizer,
+            self.rivals,
+            self.average,
+            self.updates.scaler,
+            {"run": to_dict(identity), "training": to_dict(config), "seed": seed},
+            config.batch,
+            judged=config.keep_best,
+        )
         self.rate = 0.0
-        self.run_id: str | None = None
-        self.saved: Path | None = None
-        self.flops: float | None = None
 
     def run(self) -> History:
         """Restore, train, and leave the result in the module."""
@@ -147,15 +161,15 @@ class _Training:
         run = {"config": to_dict(self.config), **to_dict(self.identity)}
         tags = {name: str(value) for name, value in _flat({**run, "config": {}, "git_commit": git_commit()}).items()}
         params = {**_flat(run["config"]), "seed": self.seed, "precision": self.precision.name}
-        self.run_id = self.tracker.start(self.title, run_id=self.run_id, params=params, tags=tags)
+        self.state.run_id = self.tracker.start(self.title, run_id=self.state.run_id, params=params, tags=tags)
         status = "FAILED"
         try:
             self._steps()
             if self.average:
                 self.average.copy_to_module()
             self.objective.module.eval()
-            if self.history:
-                self.tracker.summary({k: v for k, v in self.history[-1].items() if k != "step"})
+            if self.state.history:
+                self.tracker.summary({k: v for k, v in self.state.history[-1].items() if k != "step"})
             self.world.barrier()
             status = "FINISHED"
         except StopRequested:
@@ -163,11 +177,11 @@ class _Training:
             raise
         finally:
             self.tracker.finish(status)
-        return self.history
+        return self.state.history
 
     def _steps(self) -> None:
         config = self.config
-        if self.done == config.steps:
+        if self.state.done == config.steps:
             return
         print(f"{self.title}: precision {self.precision.reason}", file=sys.stderr, flush=True)
         for rival in self.objective.rivals:
@@ -181,36 +195,36 @@ class _Training:
                 )
         peak = config.peak_tflops * 1e12 or measured_peak(self.device, self.precision.name)
         speed = Speed(self.objective.per_sample, config.batch, self.device, peak)
-        batches = Batches(self._deal, self._prepare, self.done, config.steps, config.prefetch)
+        batches = Batches(self._deal, self._prepare, self.state.done, config.steps, config.prefetch)
         folder = self.work.folder  # which goes with the end of the training: traces stay beside it
         trace = Trace(
             config.profile_steps if self.world.rank == 0 else 0,
-            folder.parent / "traces" / f"{folder.name}_step_{self.done}.json",
+            folder.parent / "traces" / f"{folder.name}_step_{self.state.done}.json",
             self.device,
         )
-        with batches, trace, Progress(self.title, config.steps, "step", done=self.done) as progress:
+        with batches, trace, Progress(self.title, config.steps, "step", done=self.state.done) as progress:
             asked = time.monotonic()
             for dealt, batch in batches:
                 got = time.monotonic()
                 figures, stopping = self._counted_step(batch, dealt)
-                self.done += 1
+                self.state.done += 1
                 trace.step()
-                self.means.add(figures)
+                self.state.means.add(figures)
                 speed.add(got - asked, time.monotonic() - got)
                 progress.advance(1, f"loss {figures['loss']:.4f}  {speed.rate:.1f} samples/s")
-                last = self.done == config.steps
-                if last or self.done % config.log_every == 0:
-                    row = {**self.means.take(), "learning_rate": self.rate}
-                    record(self.history, self.done, row)
-                    speed.flops = self.flops
-                    self.tracker.metrics({**row, **speed.take()}, self.done)
-                if config.validate_every and (last or self.done % config.validate_every == 0):
+                last = self.state.done == config.steps
+                if last or self.state.done % config.log_every == 0:
+                    row = {**self.state.means.take(), "learning_rate": self.rate}
+                    record(self.state.history, self.state.done, row)
+                    speed.flops = self.state.flops
+                    self.tracker.metrics({**row, **speed.take()}, self.state.done)
+                if config.validate_every and (last or self.state.done % config.validate_every == 0):
                     self._validate()
-                if last or stopping or self.done % config.checkpoint_every == 0:
-                    self._save()
+                if last or stopping or self.state.done % config.checkpoint_every == 0:
+                    self._save(last or stopping)
                 if stopping and not last:
                     raise StopRequested(
-                        f"{self.title}: stopped after step {self.done} of {config.steps}; rerun to go on"
+                        f"{self.title}: stopped after step {self.state.done} of {config.steps}; rerun to go on"
                     )
                 asked = time.monotonic()
         if self.world.rank == 0 and (said := speed.summary()):
@@ -228,14 +242,14 @@ class _Training:
 
         What is counted is not compiled; the count is in the checkpoint, so that a resumed run counts at no other step.
         """
-        begins = any(rival.from_step == self.done for rival in self.objective.rivals)
-        if self.flops is not None and not begins:
+        begins = any(rival.from_step == self.state.done for rival in self.objective.rivals)
+        if self.state.flops is not None and not begins:
             return self._step(batch, dealt)
         uncompiled = torch.compiler.set_stance("force_eager") if self.config.compile else contextlib.nullcontext()
         counter = Flops()
         with uncompiled:
             result = self._step(batch, dealt, counter)
-        self.flops = counter.total
+        self.state.flops = counter.total
         return result
 
     def _step(
@@ -245,7 +259,7 @@ class _Training:
 
         `counter` is entered for what the models compute, forward and backward; optimizers are no part of that.
         """
-        config, world, objective, step = self.config, self.world, self.objective, self.done
+        config, world, objective, step = self.config, self.world, self.objective, self.state.done
         objective.module.train()
         torch.manual_seed(key_seed(self.seed, "global", step, world.rank))  # dropout draws from the global generator
         objective.before_step(step, world)
@@ -279,7 +293,7 @@ class _Training:
         for share in shares:
             with counter:
                 with self.precision.autocast(self.device):
-                    loss, extra = rival.loss(self.done)
+                    loss, extra = rival.loss(self.state.done)
                 self.updates.backward(loss, extra, share)
         figures, stopping = self._update(optimizer, of=f" of {rival.name}")
         return {f"{rival.name}_{name}": value for name, value in figures.items()}, stopping
@@ -291,86 +305,46 @@ class _Training:
             raise NotFiniteError(self._not_finite(of, found)) from None
 
     def _not_finite(self, of: str, found: NotFinite) -> str:
-        clips = samples(self.seed, self.objective.size, self.done * self.config.batch, self.config.batch, SOLO)
+        step, batch = self.state.done, self.config.batch
+        clips = samples(self.seed, self.objective.size, step * batch, batch, SOLO)
         return (
-            f"{self.title}: step {self.done}: loss{of} {found.loss}, gradient norm {found.gradient_norm}, on the clips "
+            f"{self.title}: step {step}: loss{of} {found.loss}, gradient norm {found.gradient_norm}, on the clips "
             f"{', '.join(self.objective.sample_id(clip.index) for clip in clips)}; "
-            f"last good checkpoint: {self.saved or 'none'}; "
+            f"last good checkpoint: {self._last_good() or 'none'}; "
             "look at those clips, lower optimizer.learning_rate, or set gradient_clip"
         )
 
     def _validate(self) -> None:
         if self.world.rank == 0:
-            torch.manual_seed(key_seed(self.seed, "validate", self.done))
+            torch.manual_seed(key_seed(self.seed, "validate", self.state.done))
             self.objective.module.eval()
             with torch.no_grad(), self.average.in_module() if self.average else contextlib.nullcontext():
-                figures = {f"validation_{k}": float(v) for k, v in self.objective.validate(self.done).items()}
-            record(self.history, self.done, figures)
-            self.tracker.metrics(figures, self.done)
+                figures = {f"validation_{k}": float(v) for k, v in self.objective.validate(self.state.done).items()}
+            record(self.state.history, self.state.done, figures)
+            self.tracker.metrics(figures, self.state.done)
         self.world.barrier()
 
-    def _save(self) -> None:
-        if self.world.rank != 0:
-            return
-        tensors = {"weights": self.objective.module.state_dict(), "optimizer": self.optimizer.state()}
-        if self.average:
-            tensors["average"] = self.average.tensors
-        for rival in self.objective.rivals:
-            tensors[rival.name] = rival.module.state_dict()
-            tensors[f"{rival.name}_optimizer"] = self.rivals[rival.name].state()
-        state = {
-            "identity": self._identity(),
-            "identity_digest": digest_json(self._identity()),
-            "position": self.done * self.config.batch,
-            "objective": self.objective.state(),
-            "scaler": self.updates.scaler.state_dict() if self.updates.scaler else {},
-            "history": self.history,
-            "means": self.means.sums,
-            "run_id": self.run_id,
-            "flops": self.flops,
-        }
-        whole = checkpoint.Checkpoint(self.done, tensors, state)
-        self.saved = checkpoint.save(self.work.checkpoints, whole, self.config.keep_checkpoints)
-        if self.on_checkpoint:
-            self.on_checkpoint(self.saved, self.done)
+    def _save(self, last: bool) -> None:
+        self.saving.save(self.state.checkpoint, self.state.done, self.state.figures(), last)
 
     def _restore(self) -> None:
-        found = checkpoint.newest(self.work.checkpoints)
-        step = torch.tensor([found.step if found else 0], device=self.device)
-        if self.world.all_reduce_(step.clone()).item() != step.item() * self.world.size:
-            raise CheckpointError(
-                f"the workers see different checkpoints in {self.work.checkpoints}: it must be shared"
-            )
+        found = restoring.found(self.work, self.restore, self.world, self.device)
         if found is None:
             return
-        if found.state["identity_digest"] != digest_json(self._identity()):
-            raise CheckpointError(
-                f"{self.work.checkpoints}: the checkpoint at step {found.step} belongs to another run"
-            )
-        try:
-            self.objective.module.load_state_dict(dict(found.tensors["weights"]))
-            for rival in self.objective.rivals:
-                rival.module.load_state_dict(dict(found.tensors[rival.name]))
-                self.rivals[rival.name].load_state(dict(found.tensors[f"{rival.name}_optimizer"]))
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.work.checkpoints}: step {found.step}: {error}") from error
-        self.optimizer.load_state(dict(found.tensors["optimizer"]))
-        if self.average:
-            self.average.load(found.tensors["average"])
-        if self.updates.scaler:
-            self.updates.scaler.load_state_dict(found.state["scaler"])
-        self.objective.load_state(found.state["objective"])
-        self.history = list(found.state["history"])
-        self.means = Means(found.state["means"])
-        self.run_id = found.state["run_id"]
-        self.flops = found.state["flops"]
-        self.done = found.step
-        self.saved = checkpoint.folder_of(self.work.checkpoints, found.step)
-        if self.world.rank == 0 and 0 < self.done < self.config.steps:
-            print(f"{self.title}: goes on from step {self.done} of {self.config.steps}", file=sys.stderr, flush=True)
+        self.state.load(found)
+        if self.writer:
+            self.writer.saved = found.folder
+            if 0 < found.step < self.config.steps:
+                steps = self.config.steps
+                print(f"{self.title}: goes on from step {found.step} of {steps}", file=sys.stderr, flush=True)
 
-    def _identity(self) -> dict[str, Any]:
-        return {"run": to_dict(self.identity), "training": to_dict(self.config), "seed": self.seed}
+    def _last_good(self) -> Path | None:
+        """Folder of the newest checkpoint, the one that is being written included."""
+        if self.writer is None:
+            return None
+        with contextlib.suppress(CheckpointError):
+            self.writer.wait()
+        return self.writer.saved
 
 
 def _flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:

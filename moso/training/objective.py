@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -38,6 +38,15 @@ class Rival(Protocol):
         It gives gradients to `module` alone. Where the objective's loss was called for several parts of the batch
         (TrainingConfig.accumulation), it is called as often, and the parts come in the same order.
         """
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """An objective with a figure of its validations by which its checkpoints are compared."""
+
+    @property
+    def best_by(self) -> tuple[str, Literal["highest", "lowest"]]:
+        """Name of the figure, and which of its values is the best: the best checkpoint is kept."""
 
 
 @runtime_checkable  # tests check arguments as they are passed

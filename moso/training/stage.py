@@ -59,7 +59,7 @@ def train_stage(
     """
     identity = run_identity(step, config, digests, code=code)
     work, first = WorkFolder(context.work, work_key(identity)), context.world.rank == 0
-    with work if first else contextlib.nullcontext():  # the other workers read it
+    with work if first else contextlib.nullcontext():
         objective = build()
         history = train(
             objective,

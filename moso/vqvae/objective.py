@@ -7,7 +7,7 @@ V vectors of a clip before quantisation, D code dimension.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class VQVAEObjective:
         ConfigError: settings that the model's shape does not allow.
         WeightsError: the perceptual loss is on and its backbone's weights are not there.
     """
+
+    best_by: tuple[str, Literal["highest", "lowest"]] = ("psnr", "highest")
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def test_a_stopped_training_leads_through_its_checkpoint_to_the_episodes(tmp_pat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", project.uri)
     output = tmp_path / "models/tiny/vqvae"
 
-    def stop(folder: Path, step: int) -> None:
+    def stop(folder: Path | None, step: int, figures: Mapping[str, float]) -> None:
         raise StopRequested("enough")
 
     run_id = project.train(vqvae_config(steps=5), output, on_checkpoint=stop)

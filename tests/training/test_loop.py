@@ -318,7 +318,7 @@ def test_fewer_samples_than_workers_are_refused(run, toy, config):
 def test_every_checkpoint_is_handed_on_once_it_is_whole(run, toy, config, tmp_path):
     seen = []
 
-    def sink(folder, step):
+    def sink(folder, step, figures):
         found = checkpoint.load(folder)  # checks every checksum
         seen.append((step, folder.name, found.step, found.tensors["weights"]["steps_seen"].item()))
 
@@ -330,7 +330,7 @@ def test_every_checkpoint_is_handed_on_once_it_is_whole(run, toy, config, tmp_pa
 
 def test_the_checkpoint_of_a_stopped_training_is_handed_on_too(run, toy, config, tmp_path):
     seen = []
-    context = Context(tmp_path, on_checkpoint=lambda folder, step: seen.append(step))
+    context = Context(tmp_path, on_checkpoint=lambda folder, step, figures: seen.append(step))
     objective = toy.Toy(hook=lambda step: context.stop.set() if step == 1 else None)
     with pytest.raises(StopRequested):
         run(objective, config(checkpoint_every=100), context=context)
@@ -338,7 +338,7 @@ def test_the_checkpoint_of_a_stopped_training_is_handed_on_too(run, toy, config,
 
 
 def test_a_sink_that_fails_ends_a_training_which_goes_on_from_that_checkpoint(run, toy, config, tmp_path):
-    def sink(folder, step):
+    def sink(folder, step, figures):
         if step == 2:
             raise OSError("the bucket is gone")
 
@@ -417,12 +417,13 @@ def spawn(folder, kill_at):
 
 def test_a_process_killed_with_sigkill_goes_on_to_the_same_weights(tmp_path):
     one, other = tmp_path / "killed", tmp_path / "whole"
-    killed, whole = spawn(one, 5), spawn(other, -1)
+    killed, whole = spawn(one, 7), spawn(other, -1)
     assert (killed.communicate()[0], killed.returncode) == ("", -signal.SIGKILL)
     assert not (one / "result.safetensors").exists()
     resumed = spawn(one, -1)
-    for process, steps in ((whole, "8"), (resumed, "5")):  # from the checkpoint after step 3
+    # The checkpoint of step 3 was waited for at step 6, whose own may have been under way at the kill.
+    for process, steps in ((whole, {"8"}), (resumed, {"5", "2"})):
         output, errors = process.communicate()
         assert process.returncode == 0, errors
-        assert output.strip() == steps
+        assert output.strip() in steps
     assert (one / "result.safetensors").read_bytes() == (other / "result.safetensors").read_bytes()

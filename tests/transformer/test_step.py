@@ -59,7 +59,7 @@ import json
 
 rank, folder, tokens, section = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-sink = lambda path, step: (folder / f"sink_{rank}_{step}").write_text(path.name)
+sink = lambda path, step, figures: (folder / f"sink_{rank}_{step}").write_text(path.name if path else "")
 context = Context(work=folder / "work", device="cpu", world=Distributed(), on_checkpoint=sink)
 run(build(Config, section), {"tokens": tokens}, {"transformer": folder / "transformer"}, context)
 dist.destroy_process_group()
@@ -81,7 +81,8 @@ def test_two_workers_train_one_model_and_rank_0_alone_writes_it(store, tmp_path)
     for worker in workers:
         _, errors = worker.communicate(timeout=300)
         assert worker.returncode == 0, errors
-    assert [path.name for path in tmp_path.glob("sink_*")] == ["sink_0_3"]
+    assert sorted(path.name for path in tmp_path.glob("sink_*")) == ["sink_0_3", "sink_1_3"]
+    assert [(tmp_path / f"sink_{rank}_3").read_text() for rank in (0, 1)] == ["step_00000003", ""]
     assert list((tmp_path / "work").iterdir()) == []
     load_transformer(tmp_path / "transformer", codebook_digest=store.codebook_digest)
     assert len((tmp_path / "transformer" / "history.csv").read_text().splitlines()) == 1 + SECTION["training"]["steps"]

@@ -57,7 +57,7 @@ def _run(config, frames, folder, name="vqvae", kill_at=None, **settings):
     """Train; returns step -> checkpoint. `kill_at`: die as soon as that many steps are done."""
     found = {}
 
-    def sink(path, step):
+    def sink(path, step, figures):
         found[step] = checkpoint.load(path)
         if step == kill_at:
             raise Killed
