@@ -1,4 +1,4 @@
-"""Run the training pipeline with KFP's local runner: each step a process of this environment, no container."""
+"""Run the training pipeline with KFP's local runners: each step a process of this environment, or a container."""
 
 from __future__ import annotations
 
@@ -8,28 +8,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moso.errors import MosoError
+from moso.errors import ConfigError, MosoError
+
+RUNNERS = ("subprocess", "docker")
 
 
-def run_local(arguments: Mapping[str, Any], folder: Path) -> Path:
+def run_local(arguments: Mapping[str, Any], folder: Path, runner: str = "subprocess") -> Path:
     """Run the seven steps and return the folder of the report.
 
     Args:
         arguments: `pipelines.training.arguments`.
         folder: where the steps' outputs go, made where missing. Work folders lie in it, too.
+        runner: one of RUNNERS; "docker": the images of components/Dockerfile.
 
     Raises:
         MosoError: a step failed or left no output.
     """
     from kfp import local
 
-    from pipelines.training import training
+    from pipelines.training import training_pipeline
 
     folder.mkdir(parents=True, exist_ok=True)
-    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder.resolve()), raise_on_error=False)
     os.environ.setdefault("MOSO_WORK", str(folder.resolve() / "work"))
-    training(**arguments)
+    local.init(runner=_runner(runner, folder.resolve()), pipeline_root=str(folder.resolve()), raise_on_error=False)
+    training_pipeline()(**arguments)
     return report_of(folder)
+
+
+def _runner(name: str, folder: Path) -> Any:
+    from kfp import local
+
+    if name == "subprocess":
+        return local.SubprocessRunner(use_venv=False)
+    if name == "docker":
+        from pipelines.docker import docker_runner
+
+        return docker_runner(folder)
+    raise ConfigError("--runner", name, "is no runner", f"known: {', '.join(RUNNERS)}")
 
 
 def report_of(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from components.images import TRAIN
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
 def extract_tokens(
     config: dict,
+    ray: dict,
     frames: dsl.Input[dsl.Dataset],
     vqvae: dsl.Input[dsl.Model],
     tokens: dsl.Output[dsl.Dataset],
@@ -15,4 +16,5 @@ def extract_tokens(
     """Frames -> token store."""
     from components.main import call
 
-    call("extract_tokens", config, {"frames": frames.path, "vqvae": vqvae.path}, {"tokens": tokens.path})
+    inputs = {"frames": frames.path, "vqvae": vqvae.path}
+    call("extract_tokens", config, inputs, {"tokens": tokens.path}, ray=ray)

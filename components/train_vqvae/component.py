@@ -6,8 +6,8 @@ from components.images import TRAIN
 
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
-def train_vqvae(config: dict, frames: dsl.Input[dsl.Dataset], vqvae: dsl.Output[dsl.Model]) -> None:
+def train_vqvae(config: dict, ray: dict, frames: dsl.Input[dsl.Dataset], vqvae: dsl.Output[dsl.Model]) -> None:
     """Stage I: frames -> VQVAE."""
     from components.main import call
 
-    call("train_vqvae", config, {"frames": frames.path}, {"vqvae": vqvae.path})
+    call("train_vqvae", config, {"frames": frames.path}, {"vqvae": vqvae.path}, ray=ray)

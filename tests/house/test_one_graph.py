@@ -12,9 +12,11 @@ from google.protobuf.json_format import MessageToDict
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 
 from components.config import COMMON, STEPS, load_params, resolve_all
+from components.scaling import asked
 from moso.config import build
-from pipelines.cli import COMPILED, compiled
-from pipelines.training import arguments
+from pipelines.cli import COMPILED
+from pipelines.cluster import load_cluster, metadata
+from pipelines.training import arguments, compiled
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -128,23 +130,26 @@ def test_data_and_models_of_a_data_set_lie_in_folders_of_its_own() -> None:
 
 
 def test_compiling_gives_the_committed_bytes_again_and_again() -> None:
-    assert compiled() == compiled() == COMPILED.read_text()
+    assert compiled(load_cluster()) == compiled(load_cluster()) == COMPILED.read_text()
 
 
 def test_every_component_takes_its_image_from_one_place_and_installs_nothing() -> None:
-    from components.images import STEP
+    from components import images
 
     executors = COMPILED_SPEC["deploymentSpec"]["executors"]
     assert len(executors) == len(STEPS)
-    for executor in executors.values():
-        assert executor["container"]["image"] == STEP
+    for name, executor in executors.items():
+        step = name.removeprefix("exec-").replace("-", "_")
+        assert executor["container"]["image"] == images.reference(metadata(step)["image"])
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
 def test_what_kubeflow_is_given_builds_the_same_configs() -> None:
     """Its parameters carry no None and turn whole numbers into floats; the steps must see no difference."""
     params = {**load_params(ROOT / "params.yaml"), "preset": "tiny"}
-    configs = resolve_all(params, ROOT / "data" / "specs")
-    for step, values in arguments(params, ROOT / "data" / "specs").items():
+    configs = {**resolve_all(params, ROOT / "data" / "specs"), "ray": asked(params["ray"])}
+    given = arguments(params, ROOT / "data" / "specs")
+    assert set(given) == set(configs)
+    for name, values in given.items():
         received = MessageToDict(to_protobuf_value(values))
-        assert build(type(configs[step]), received, step) == configs[step]
+        assert build(type(configs[name]), received, name) == configs[name]
