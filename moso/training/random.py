@@ -2,6 +2,10 @@
 
 A generator keyed by (seed, "masking", step, sample) gives the same numbers whatever was drawn before, on whichever of
 how many workers: that is what makes a resumed run, and a run on another number of workers, see the same data.
+
+Dropout is the one exception: torch's operations draw it for a whole tensor from the global generator, so it is keyed
+by (seed, step, rank) and is other draws of the same distribution on another number of workers. Keyed by sample it would
+take a mask made on the CPU for each sample and layer, and attention written out, since the fused one draws for itself.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moso.training.sampler import Sample, order, samples
 from moso.training.world import Solo
@@ -51,3 +53,35 @@ def test_a_batch_larger_than_the_data_set_goes_over_several_epochs():
     assert [s.epoch for s in batch] == [0, 0, 1, 1, 1, 2, 2, 2]
     assert [s.position for s in batch] == list(range(1, 9))
     assert [s.index for s in batch] == [int(order(2, at // 3, 3)[at % 3]) for at in range(1, 9)]
+
+
+@given(data=st.data(), size=st.integers(1, 40), workers=st.integers(1, 9), batches=st.integers(1, 6))
+def test_workers_share_every_batch_without_overlap_or_loss(data, size, workers, batches):
+    """Whatever the sizes: what all workers get of some batches, in order, is the order of the training; so an epoch
+    visits every sample once."""
+    count = data.draw(st.integers(workers, 30), label="batch")
+    start = data.draw(st.integers(0, 50), label="first position")
+    dealt = [
+        sample
+        for batch in range(batches)
+        for rank in range(workers)
+        for sample in samples(5, size, start + batch * count, count, world(rank, workers))
+    ]
+    assert [s.position for s in dealt] == list(range(start, start + batches * count))
+    assert all(
+        (s.epoch, s.index) == (s.position // size, order(5, s.position // size, size)[s.position % size]) for s in dealt
+    )
+    whole = [s.index for s in dealt if s.epoch == start // size + 1]
+    if dealt[-1].position >= (start // size + 2) * size - 1:  # one epoch lies wholly inside
+        assert sorted(whole) == list(range(size))
+
+
+@given(data=st.data(), size=st.integers(1, 40), batch=st.integers(4, 30))
+def test_a_resumed_training_with_other_workers_goes_on_in_the_same_order(data, size, batch):
+    at = 0
+    seen = []
+    for _ in range(4):
+        workers = data.draw(st.integers(1, 4), label="workers")
+        seen += [s for rank in range(workers) for s in samples(5, size, at, batch, world(rank, workers))]
+        at += batch
+    assert seen == samples(5, size, 0, 4 * batch, Solo())

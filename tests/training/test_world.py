@@ -29,6 +29,11 @@ if size > 1:
 world = Distributed() if size > 1 else Solo()
 total = world.all_reduce_(torch.tensor([1.0 + rank, 10.0]))
 flags = broadcast_(torch.tensor([rank == 0, rank == 1]), world)
+odd = torch.tensor([-0.0, float("nan"), float("-inf"), 1e-42], dtype=torch.float64)
+odd = broadcast_(odd if rank == 0 else torch.ones_like(odd), world)
+last = torch.full((2, 3, 4, 4), float(rank + 1), dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+last, number, none = broadcast_(last, world), broadcast_(torch.tensor(7 + rank), world), torch.zeros(0, 3)
+assert last.is_contiguous(memory_format=torch.channels_last) and broadcast_(none, world).shape == (0, 3)
 objective = Toy(dropout=0.0, rival_from=1)
 if rank == 1:
     torch.nn.init.zeros_(objective.module[0].weight)  # rank 0's start values count
@@ -39,6 +44,7 @@ history = train(objective, config, seed=2, work=WorkFolder(folder / "work", work
                 context=Context(folder), title="toy", identity=identity, world=world)
 rival = {{f"rival.{{name}}": value for name, value in objective.rivals[0].module.state_dict().items()}}
 save_file({{**objective.module.state_dict(), **rival, "total": total, "flags": flags,
+           "odd": odd.view(torch.int64), "last": last.contiguous(), "number": number,
            "losses": torch.tensor([row["loss"] for row in history])}}, folder / f"{{size}}_{{rank}}.safetensors")
 if size > 1:
     dist.destroy_process_group()
@@ -63,6 +69,10 @@ def test_two_workers_train_what_one_trains(tmp_path):
     )
     assert first["total"].tolist() == second["total"].tolist() == [3.0, 20.0]
     assert second["flags"].tolist() == [True, False]
+    odd = torch.tensor([-0.0, float("nan"), float("-inf"), 1e-42], dtype=torch.float64)
+    assert torch.equal(second["odd"], odd.view(torch.int64))  # bit for bit: -0 is no 0
+    assert (second["last"] == 1).all()
+    assert second["number"] == 7
     for name in first:
         assert torch.equal(first[name], second[name]), name
     for name in alone.keys() - {"total"}:
