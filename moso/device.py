@@ -23,8 +23,17 @@ def device_of(name: str | torch.device) -> torch.device:
         raise ConfigError("device", name, "is no device", "'auto', 'cpu', 'cuda' or 'cuda:1' would be one") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise ConfigError("device", name, f"torch finds {found} GPUs here", "'auto' takes a GPU where there is one")
+        raise ConfigError("device", name, f"torch finds {found} GPUs here", _remedy(found))
     return device
+
+
+def _remedy(found: int) -> str:
+    """What to do where torch finds only `found` GPUs."""
+    if found:
+        return f"'cuda:0' to 'cuda:{found - 1}' are there"
+    if torch.version.cuda is None:
+        return "this torch was built without CUDA: take an image of the variant cuda, or 'auto' for the CPU"
+    return "give the machine NVIDIA's driver, or the container a GPU (docker run --gpus all); 'auto' takes the CPU"
 
 
 def wait_for(device: torch.device) -> None:

@@ -143,7 +143,7 @@ def test_an_image_without_a_gpu_s_driver_that_is_asked_for_cuda_says_so_in_one_l
     assert done.status == 1
     assert done.err.count("\n") == 1, done.err
     assert "device = 'cuda'" in done.err
-    assert "torch finds 0 GPUs" in done.err
+    assert "torch finds 0 GPUs here; this torch was built without CUDA: take an image of the variant cuda" in done.err
 
 
 def test_a_full_disk_ends_in_one_line(containers: Any, tree: Path) -> None:
