@@ -25,10 +25,11 @@ def rows_at(
     """
     per_sample = vectors.shape[1]
     found = vectors.new_zeros(len(places), vectors.shape[2])
-    owned = (places[:, None] // per_sample == slots[None]).to(torch.uint8)
-    here = owned.bool().any(1)
-    sample = owned.argmax(1)[here]
-    found[here] = vectors[sample, places[here] % per_sample]
+    if len(slots):  # with fewer samples than workers some have none
+        owned = (places[:, None] // per_sample == slots[None]).to(torch.uint8)
+        here = owned.bool().any(1)
+        sample = owned.argmax(1)[here]
+        found[here] = vectors[sample, places[here] % per_sample]
     return world.all_reduce_(found)
 
 

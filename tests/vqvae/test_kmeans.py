@@ -65,3 +65,17 @@ def test_rows_are_the_same_whoever_holds_the_sample(workers):
     parts = [torch.tensor([3, 0]), torch.tensor([1, 2])]
     for found in workers(2).run(lambda world: rows_at(places, vectors[parts[world.rank]], parts[world.rank], world)):
         assert torch.equal(found, expected)
+
+
+def test_a_worker_without_a_sample_finds_what_the_others_find(workers):
+    """One sample for two workers: so few are enough for a small codebook."""
+    samples = _samples(1, 30)
+    alone, counts = _fit(samples, torch.arange(1), 1, SOLO, size=6)
+
+    def work(world):
+        mine = torch.arange(1)[world.rank :: 2]
+        return _fit(samples[mine], mine, 1, world, size=6)
+
+    for centres, theirs in workers(2).run(work):
+        assert torch.equal(centres, alone)
+        assert torch.equal(theirs, counts)
