@@ -17,7 +17,8 @@ from moso.errors import ConfigError
 
 T = TypeVar("T")
 STEPS = ("ingest", "preprocess", "train_vqvae", "extract_tokens", "train_transformer", "evaluate", "promote")
-COMMON = ("dataset", "preset", "seed")
+NAMED = ("dataset", "preset", "seed")
+COMMON = (*NAMED, "ray")  # ray: components/scaling.py; it may be left out
 SPECS = Path("data/specs")
 
 
@@ -25,7 +26,7 @@ def load_params(path: Path) -> dict[str, Any]:
     """The content of params.yaml.
 
     Raises:
-        ConfigError: no such file, no mapping, or a key that is neither a step nor one of dataset, preset and seed.
+        ConfigError: no such file, no mapping, or a key that is neither a step nor one of dataset, preset, seed and ray.
     """
     params = load_yaml(path)
     for key, value in params.items():
@@ -33,7 +34,7 @@ def load_params(path: Path) -> dict[str, Any]:
             raise ConfigError(key, value, "is no section of params.yaml", f"known: {', '.join((*COMMON, *STEPS))}")
         if key in STEPS and not isinstance(value or {}, Mapping):
             raise ConfigError(key, value, "must be a mapping of settings (or {})")
-    for key in COMMON:
+    for key in NAMED:
         if key not in params:
             raise ConfigError(key, None, "is missing from params.yaml", f"add `{key}:`")
     return params

@@ -3,19 +3,20 @@
     python -m components.preprocess.step --in episodes=data/sim_push/episodes --out frames=data/sim_push/frames
 
 Environment: MOSO_DEVICE (auto, cpu, cuda …), MOSO_TRACKING=off (record nothing), MOSO_WORK (work folders, .work),
-MOSO_WORKERS (processes that read recordings; by default one a core),
+MOSO_WORKERS (processes that read recordings; by default one a core), MOSO_RAY (JSON, laid over params.yaml's `ray`),
 MLFLOW_TRACKING_URI (a tracking server; the default is a database in mlruns/ of the current folder).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from moso.step import Context, Paths, StopSignal
 from moso.tracking import NullTracker, Tracker
 from moso.workers import available_cores
 
+MODULE = "components.{step}.step"
 STOPPED = 143  # what a shell reports for SIGTERM: the caller sees "interrupted", not "failed"
 Run = Callable[[Any, Paths, Paths, Context], None]
 
@@ -57,7 +59,7 @@ def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = No
         resolve_all(params, parsed.specs)
         inputs = NamedPaths(step, "--in", dict(parsed.inputs))
         outputs = NamedPaths(step, "--out", dict(parsed.outputs))
-        execute(step, run, config, inputs, outputs)
+        execute(step, run, config, inputs, outputs, params.get("ray"))
     except StopRequested as stop:
         print(f"{step}: stopped; run it again to go on ({stop})", file=sys.stderr)
         sys.exit(STOPPED)
@@ -67,7 +69,13 @@ def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = No
     sys.exit(0)
 
 
-def call(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+def call(
+    step: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    ray: Mapping[str, Any] | None = None,
+) -> None:
     """The same step from a resolved config in plain data: the body of every Kubeflow component.
 
     Args:
@@ -75,11 +83,12 @@ def call(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], output
         config: its resolved section (`pipelines.training.arguments` makes it).
         inputs: name -> path of each input.
         outputs: name -> path to write each output to.
+        ray: params.yaml's `ray` (components/scaling.py), for the steps that several workers can run.
     """
-    module = importlib.import_module(f"components.{step}.step")
+    module = importlib.import_module(MODULE.format(step=step))
     named_inputs = NamedPaths(step, "input", {name: Path(path) for name, path in inputs.items()})
     named_outputs = NamedPaths(step, "output", {name: Path(path) for name, path in outputs.items()})
-    execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs)
+    execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs, ray)
 
 
 def show(report: str, metrics: Any, page: Any) -> None:
@@ -98,27 +107,42 @@ def show(report: str, metrics: Any, page: Any) -> None:
     shutil.copyfile(Path(report) / "index.html", page.path)
 
 
-def execute(step: str, run: Run, config: Any, inputs: Paths, outputs: Paths) -> None:
-    """Run a step in the context that the environment describes."""
+def execute(
+    step: str, run: Run, config: Any, inputs: Paths, outputs: Paths, ray: Mapping[str, Any] | None = None
+) -> None:
+    """Run a step in the context that the environment describes, or by Ray's workers, where `ray` or MOSO_RAY ask so."""
+    # By name, as in components.config: how a step runs is no part of what it computes.
+    scaling = importlib.import_module("components.scaling")
+    asked = scaling.asked(ray)
     device = os.environ.get("MOSO_DEVICE", "auto")
-    _settle_torch(device)
+    work = Path(os.environ.get("MOSO_WORK", ".work")).absolute() / step
     stop = StopSignal()
     stop.listen()
-    context = Context(
-        work=Path(os.environ.get("MOSO_WORK", ".work")).absolute() / step,
-        tracker=_tracker(),
-        stop=stop,
-        device=device,
-        workers=_workers(),
-    )
-    try:
+    if asked.on_ray and step in scaling.STEPS:
+        importlib.import_module("components.on_ray").run(step, config, inputs, outputs, asked, work, device, stop)
+        return
+    settle_torch(device)
+    context = Context(work=work, tracker=tracker(), stop=stop, device=device, workers=worker_processes())
+    with finishing(context.tracker):
         run(config, inputs, outputs, context)
+
+
+@contextlib.contextmanager
+def finishing(tracker: Tracker) -> Iterator[None]:
+    """What ends the body by an error ends the tracked run too."""
+    try:
+        yield
     except BaseException as error:
-        context.tracker.finish("KILLED" if isinstance(error, (StopRequested, KeyboardInterrupt)) else "FAILED")
+        tracker.finish("KILLED" if isinstance(error, (StopRequested, KeyboardInterrupt)) else "FAILED")
         raise
 
 
-def _workers() -> int:
+def worker_processes() -> int:
+    """MOSO_WORKERS, or one process a core.
+
+    Raises:
+        ConfigError: it is no number of processes.
+    """
     text = os.environ.get("MOSO_WORKERS")
     if not text:
         return available_cores()
@@ -127,7 +151,7 @@ def _workers() -> int:
     return int(text)
 
 
-def _settle_torch(device: str) -> None:
+def settle_torch(device: str) -> None:
     """Threads and determinism, where the step imported torch at all (ingest does not wait for it)."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -141,7 +165,8 @@ def _settle_torch(device: str) -> None:
         keep_freed_memory()
 
 
-def _tracker() -> Tracker:
+def tracker() -> Tracker:
+    """MLflow, or with MOSO_TRACKING=off nothing."""
     if os.environ.get("MOSO_TRACKING") == "off":
         return NullTracker()
     from moso.adapters.mlflow_tracking import MlflowTracker, default_tracking_uri
