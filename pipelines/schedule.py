@@ -93,6 +93,10 @@ def _of_name(server: Server, service: Any, name: str) -> list[RecurringRun]:
         page = service.recurring_run_service_list_recurring_runs(
             filter=named(name), page_size=PAGE, _request_timeout=TIMEOUT, **options
         )
+        if page.total_size and not page.recurring_runs and not found:
+            raise MosoError(
+                f"{server.host} counts {page.total_size} recurring runs and lists none; nothing was changed"
+            )
         found += [one for one in page.recurring_runs or [] if one.display_name == name]
         if not page.next_page_token:
             return found
