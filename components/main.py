@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -29,6 +30,7 @@ from moso.tracking import NullTracker, Tracker
 from moso.workers import available_cores
 
 MODULE = "components.{step}.step"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 STOPPED = 143  # what a shell reports for SIGTERM: the caller sees "interrupted", not "failed"
 Run = Callable[[Any, Paths, Paths, Context], None]
 
@@ -49,8 +51,8 @@ class NamedPaths(dict[str, Path]):
 def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = None) -> NoReturn:
     """Command line of one step; ends the process.
 
-    Exit status: 0 done, 1 a MosoError (printed as one line), 143 stopped on request. Anything else is a bug and keeps
-    its traceback.
+    Exit status: 0 done, 1 a MosoError or a full disk (printed as one line), 143 stopped on request. Anything else is a
+    bug and keeps its traceback.
     """
     try:
         parsed = _parser(step).parse_args(arguments)
@@ -65,6 +67,12 @@ def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = No
         sys.exit(STOPPED)
     except MosoError as error:
         print(f"{step}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = error.filename or "the disk of the outputs, or of the work folders (MOSO_WORK)"
+        print(f"{step}: {where}: {error.strerror}; make room there and run it again: it goes on", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

@@ -67,6 +67,15 @@ def test_a_moso_error_is_one_line_and_exit_status_1(step) -> None:
     assert process.stderr.read() == "promote: episode 3 is empty\n"
 
 
+def test_a_full_disk_is_one_line_that_says_what_to_do(step) -> None:
+    """/dev/full answers every write as a full disk does."""
+    process = step(*PATHS, body='open("/dev/full", "w").write("x" * 99999)')
+    assert process.wait() == 1
+    error = process.stderr.read()
+    assert error.count("\n") == 1, error
+    assert "No space left on device; make room there and run it again" in error
+
+
 def test_a_bug_keeps_its_traceback(step) -> None:
     process = step(*PATHS, body="raise ZeroDivisionError")
     assert process.wait() == 1
