@@ -12,6 +12,8 @@ from moso.evaluation.report.charts import HEIGHT, WIDTH, Series, line_chart
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 LINE = 18
+COLOURS = (0, 2, 3, 4)
+"""Of a panel's curves; the one that is left is that of what is proportional. STYLE has no more."""
 STYLE = """
 svg { font: 12px system-ui, sans-serif; }
 .title { font-weight: 600; font-size: 14px; }
@@ -48,7 +50,7 @@ def _panel(whole: ET.Element, top: int, title: str, curves: Sequence[dict[str, A
     """Draws one below `top`; returns where it ends."""
     most = max(c["x"][-1] / c["x"][0] for c in curves)
     series = [Series("proportional", [1, most], [1, most], colour=1, dashed=True)]
-    for colour, curve in zip((0, 2, 3, 4), curves, strict=False):
+    for colour, curve in zip(COLOURS[: len(curves)], curves, strict=True):
         x, y = curve["x"], curve["y"]
         name = f"{curve['title']} ({curve['label']})"
         series.append(Series(name, [one / x[0] for one in x], [one / y[0] for one in y], colour))

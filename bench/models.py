@@ -22,7 +22,7 @@ import torch
 from bench.cases import ROWS, Case, Row, Variant
 from bench.machine import busy, describe, say
 from bench.roofline import Peaks, limit, measure_peaks
-from bench.table import HEAD, first_line, lines_of
+from bench.table import HEAD, first_line, last_lines, lines_of
 from bench.worker import Elsewhere, Measured, here
 from moso.config import to_dict
 from moso.device import device_of
@@ -147,7 +147,8 @@ def measure(
     report(found)
     measured: dict[tuple[Row, str, int], Variants] = {}
     for case in plan.cases:
-        if plan.until and time.time() - begin + expected_seconds(case, found["rows"]) > plan.until:
+        until = plan.until if (case.row, case.preset) in WHERE_TIME_IS_LEFT else None
+        if until is not None and time.time() - begin + expected_seconds(case, found["rows"]) > until:
             say(f"{case.row} {case.preset}: left out, it would not end in time")
             found["left_out"].append({"row": case.row, "preset": case.preset})
             continue
@@ -301,11 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = measure(plan, device, given.small, printer)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.output, found)
-    if left_out := [f"{one['row']} {one['preset']}" for one in found["left_out"]]:
-        print(f"\nleft out, to end within {MINUTES + 0.5:.0f} minutes: {', '.join(left_out)}; --row NAME measures one")
-    if found["busy"]:
-        print("\nWARNING: the machine was busy when this began: do not trust the figures")
-    print(f"\n{found['seconds'] / 60:.1f} minutes; written: {given.output}")
+    print("\n".join(["", *last_lines(found), f"written: {given.output}"]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the time of a step goes, operator by operator: seconds, bytes, and the share of the machine's peak.
 
     python -m bench.profile [--preset sim_push/default] [--stage vqvae|transformer] [--steps 3] [--top 12]
-    python -m bench.profile --row encode [--variant ours|off|plain] [--preset bair/default] [--batch 1]
+    python -m bench.profile --row encode [--variant ours|off|plain] [--preset bair/default] [--batch 1] [--set …]
 
 Without --row it profiles steps of a preset's training by the real loop, on random data; with it one call of a row of
 `make bench`. Two tables in Markdown: groups of operators, and those that take longest. docs/performance.md keeps some.
@@ -26,6 +26,7 @@ from bench.machine import processor
 from bench.operators import Row, grouped, rows
 from bench.subjects import make
 from moso.allocator import keep_freed_memory
+from moso.cli.simulate import parse_settings
 from moso.training.flops import measured_peak
 
 CPU = torch.device("cpu")
@@ -37,10 +38,12 @@ class Profile:
 
     Attributes:
         seconds: of the wall, under the profiler.
+        cpu_seconds: of this process, all threads: what a busy machine leaves as it is.
         operators: by the seconds that they took.
     """
 
     seconds: float
+    cpu_seconds: float
     operators: Sequence[Row]
 
 
@@ -54,7 +57,7 @@ class Watch:
     def __init__(self, steps: int) -> None:
         self.steps, self.counted = steps, Operators()
         self.profile = profile(activities=[ProfilerActivity.CPU])
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._hooks: list[Any] = []
 
     @property
@@ -75,14 +78,16 @@ class Watch:
             for hook in self._hooks:
                 hook.remove()
             self.profile.start()
-            self.seconds = time.perf_counter()
+            self.seconds, self.cpu_seconds = time.perf_counter(), time.process_time()
         elif step == self.last:
             self.seconds = time.perf_counter() - self.seconds
+            self.cpu_seconds = time.process_time() - self.cpu_seconds
             self.profile.stop()
 
     def result(self) -> Profile:
         """After the last step."""
-        return Profile(self.seconds / self.steps, rows(self.profile.events(), self.counted.by, self.steps))
+        operators = rows(self.profile.events(), self.counted.by, self.steps)
+        return Profile(self.seconds / self.steps, self.cpu_seconds / self.steps, operators)
 
     def within(self, label: str) -> None:
         """What comes belongs to `label`."""
@@ -153,6 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--row", choices=ROWS, help="a row of `make bench` in the place of a training")
     parser.add_argument("--variant", choices=("ours", "off", "plain"), default="ours", help="of the row [ours]")
     parser.add_argument("--batch", type=int, default=1, help="of the row: clips [1]")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, for the row")
     parser.add_argument("--top", type=int, default=12, help="operators in the table [12]")
     parser.add_argument("--peak", type=float, default=0.0, help="GFLOP/s of the machine [a matrix product is measured]")
     parser.add_argument("--give-back", action="store_true", help="freed memory, as before moso/allocator.py")
@@ -162,14 +168,14 @@ def main(arguments: list[str] | None = None) -> None:
     peak = given.peak * 1e9 or measured_peak(CPU, "float32")
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {peak / 1e9:,.0f} GFLOP/s")
     if given.row:
-        shown = {
-            f"{given.row}, {given.variant}": profile_row(Case(given.row, given.preset, given.batch), given.variant)
-        }
+        case = Case(given.row, given.preset, given.batch, parse_settings(given.set))
+        shown = {f"{given.row}, {given.variant}": profile_row(case, given.variant)}
     else:
         stages = [given.stage] if given.stage else get_args(Stage)
         shown = {f"train_{stage}": profile_stage(stage, given.preset, given.steps) for stage in stages}
     for name, found in shown.items():
-        print(f"\n{name}, {given.preset}: {found.seconds:.3g} s\n\n{table(found, peak, given.top)}", flush=True)
+        took = f"{found.seconds:.3g} s, {found.cpu_seconds:.3g} s of CPU"
+        print(f"\n{name}, {given.preset}: {took}\n\n{table(found, peak, given.top)}", flush=True)
 
 
 if __name__ == "__main__":

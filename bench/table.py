@@ -1,7 +1,13 @@
-"""The figures of `make bench` as a table in Markdown."""
+"""The figures of `make bench` as a table in Markdown, for docs/performance.md and the README.
+
+python -m bench.table [build/bench.json]
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 HEAD = (
@@ -52,3 +58,23 @@ def lines_of(row: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def whole(found: dict[str, Any]) -> str:
+    """A finished run: the machine, the table, what was left out, how long it took, whether to trust it."""
+    lines = [first_line(found), "", *HEAD, *(line for row in found["rows"] for line in lines_of(row)), ""]
+    return "\n".join([*lines, *last_lines(found)])
+
+
+def last_lines(found: dict[str, Any]) -> list[str]:
+    """What is to be said below the table."""
+    lines = [f"{found['seconds'] / 60:.1f} minutes"]
+    if left_out := [f"{one['row']} {one['preset']}" for one in found["left_out"]]:
+        lines.append(f"left out for time: {', '.join(left_out)}; --row NAME measures one")
+    if found["busy"]:
+        lines.append("WARNING: the machine was busy when this began: do not trust the figures")
+    return lines
+
+
+if __name__ == "__main__":
+    print(whole(json.loads(Path(*sys.argv[1:] or ["build/bench.json"]).read_text())))

@@ -20,7 +20,6 @@ from moso.training.config import OptimizerConfig, TrainingConfig
 from moso.training.segment import SwitchedAttention
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTED = (ROOT / "docs" / "performance.md").read_text().split("### build/bench.json")[1].split("\n## ")[0]
 CPU = torch.device("cpu")
 
 
@@ -37,27 +36,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return json.loads(output.read_text()), "\n".join(printed).splitlines()
 
 
-def names(row: str) -> set[str]:
-    """Words in `backticks`."""
-    return set(re.findall(r"`(\w+)`", row))
-
-
-def test_every_key_is_documented_and_every_documented_key_is_there(finished: Any) -> None:
+def test_every_key_is_documented_and_every_documented_key_is_there(finished: Any, documented: Any) -> None:
     found, _ = finished
-    rows = {}
-    for line in DOCUMENTED.splitlines():
-        if line.startswith("| `"):
-            key, meaning = line.strip("| ").split(" | ", 1)
-            rows |= dict.fromkeys(names(key), meaning)
+    rows = documented("bench.json")
     variant = found["rows"][0]["variants"]["ours"]
     assert set(rows) - {"variants"} == set(found)
     for key, inner in (
         ("machine", found["machine"]),
         ("peaks", found["peaks"]),
         ("rows", found["rows"][0]),
+        ("left_out", {"row": "", "preset": ""}),
         ("variants", {**variant, "compilation_seconds": 0}),
     ):
-        assert names(rows[key]) == set(inner), key
+        assert rows[key] == set(inner), key
 
 
 def test_every_mean_names_a_test_that_exists() -> None:
@@ -152,6 +143,22 @@ def test_every_row_is_measured_at_both_presets_but_for_what_is_too_slow_on_a_cpu
     cpu = models.full(CPU, ROWS, bf16=True, compiled=False)
     assert len(cpu.cases) == len(cuda.cases) - 1
     assert cpu.extras["transformer_train", "bair/default"] == ["bf16"]
+    last = [(case.row, case.preset) for case in cpu.cases[-2:]]
+    assert last == [("sampling", "kth/128"), ("transformer_train", "kth/128")] == list(models.WHERE_TIME_IS_LEFT)
+    assert (cuda.until, cpu.until) == (None, 60 * models.MINUTES)
+    assert models.full(CPU, ["sampling"], bf16=False, compiled=False).until is None
+
+
+def test_the_slowest_rows_are_left_out_by_name_where_they_would_end_too_late() -> None:
+    before = [{"row": "sampling", "preset": "bair/default", "variants": {v: {"seconds": 10} for v in models.TOGETHER}}]
+    slow = Case("sampling", "kth/128", 1)
+    assert models.expected_seconds(slow, before) == pytest.approx(1.2 * 30)
+    assert models.expected_seconds(Case("encode", "kth/128", 1), before) == 0
+    quick = models.small(["codebook"], bf16=False, compiled=False).cases[0]
+    plan = models.Plan((quick, slow), False, {}, {}, until=0.0)
+    found = models.measure(plan, CPU, small_peaks=True)
+    assert [row["row"] for row in found["rows"]] == ["codebook"]
+    assert found["left_out"] == [{"row": "sampling", "preset": "kth/128"}]
 
 
 def test_half_of_what_a_step_could_draw_is_drawn_with_the_switches_on() -> None:
@@ -169,7 +176,6 @@ def test_fewer_takes_the_embedded_runs_steps_of_sampling() -> None:
 
 def test_off_means_written_out_attention_in_the_modules_and_in_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
     case = models.small(["transformer_train"], bf16=False, compiled=False).cases[0]
-    fused: list[bool] = []
     whole = SwitchedAttention.__init__
 
     def seen(self: SwitchedAttention) -> None:
@@ -177,7 +183,7 @@ def test_off_means_written_out_attention_in_the_modules_and_in_the_words(monkeyp
         layers.append(self)
 
     for variant, expected in (("ours", True), ("off", False)):
-        layers: list[SwitchedAttention] = []
+        layers: list[SwitchedAttention] = []  # of this variant
         monkeypatch.setattr(SwitchedAttention, "__init__", seen)
         subject = make(case, variant, CPU)
         fused = [layer.fused for layer in layers]

@@ -1,7 +1,6 @@
 """How growth is judged, by hand; and `make bench-scale` runs, at sizes that take seconds, on two of its curves."""
 
 import json
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,6 @@ from bench.counting import count
 from bench.fit import against_flat, against_linear, exponent
 from bench.growth_chart import NAMESPACE, chart
 from bench.points import CURVES, Point, grid_of, make_point, result_bytes
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTED = (ROOT / "docs" / "performance.md").read_text().split("### build/bench-scale.json")[1].split("\n## ")[0]
 
 
 def test_the_exponent_is_that_of_a_power_law() -> None:
@@ -52,16 +48,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return json.loads(output.read_text()), output.with_suffix(".svg")
 
 
-def test_every_key_is_documented_and_every_documented_key_is_there(finished: Any) -> None:
+def test_every_key_is_documented_and_every_documented_key_is_there(finished: Any, documented: Any) -> None:
     found, _ = finished
-    rows = {}
-    for line in DOCUMENTED.splitlines():
-        if line.startswith("| `"):
-            key, meaning = line.strip("| ").split(" | ", 1)
-            rows |= dict.fromkeys(re.findall(r"`(\w+)`", key), meaning)
+    rows = documented("bench-scale.json")
     assert set(rows) == set(found)
     of_curves = {key for curve in found["curves"] for key in curve}
-    assert set(re.findall(r"`(\w+)`", rows["curves"])) == of_curves
+    assert rows["curves"] == of_curves
 
 
 def test_growth_is_that_of_the_figures_beside_it(finished: Any) -> None:

@@ -30,8 +30,6 @@ SWITCHES = [
     ({"recompute": True}, 0.0),
     ({"accumulation": 2, "recompute": True, "channels_last": True}, 1e-4),
     ({"prefetch": 2}, 0.0),
-    ({"precision": "auto"}, 0.0),
-    ({"pin_memory": True}, 0.0),
     BF16,
 ]
 
