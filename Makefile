@@ -19,6 +19,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
 .PHONY: images test-containers
+.PHONY: chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,6 +47,9 @@ repro: $(STAMP)  ## the whole pipeline (dvc repro), then where to look
 
 bar: $(STAMP)  ## whether the last run beats the baselines with confidence
 	@python -m pipelines.bar
+
+chaos: $(STAMP)  ## the tiny configuration killed at 20 random moments ends as undisturbed (docs/ray.md; half an hour)
+	@python -m pipelines.chaos
 
 ablations: $(STAMP)  ## Tables 6, 9, 10 and 11 on the embedded data set, after `make repro`; goes on where it stopped
 	@python -m pipelines.ablations run
