@@ -328,6 +328,14 @@ def test_every_checkpoint_is_handed_on_once_it_is_whole(run, toy, config, tmp_pa
     assert seen == [(step, f"step_{step:08d}", step, step) for step in (2, 4, 5)]
 
 
+def test_with_a_checkpoint_go_the_figures_as_they_were_at_its_step(run, toy, config, tmp_path):
+    told = {}
+    context = Context(tmp_path, on_checkpoint=lambda folder, step, figures: told.update({step: figures}))
+    history = run(toy.Toy(), config(checkpoint_every=2, validate_every=2, log_every=2), context=context)
+    assert [row["step"] for row in history] == [2, 4]
+    assert told == {row["step"]: {name: value for name, value in row.items() if name != "step"} for row in history}
+
+
 def test_the_checkpoint_of_a_stopped_training_is_handed_on_too(run, toy, config, tmp_path):
     seen = []
     context = Context(tmp_path, on_checkpoint=lambda folder, step, figures: seen.append(step))
