@@ -22,10 +22,10 @@ from moso.provenance import write_provenance
 ROOT = Path(__file__).parents[2]
 
 
-def frame_cache(folder: Path) -> Path:
-    """A cache of ten episodes in the size of sim_push's preset `tiny`: a bright square that moves over a gradient."""
-    ground = np.linspace(0, 120, 32, dtype=np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
-    with FrameCacheWriter(folder, height=32, width=32, fps=10.0) as writer:
+def frame_cache(folder: Path, size: int = 32) -> Path:
+    """A cache of ten episodes, by default in the size of sim_push's preset `tiny`: a square moves over a gradient."""
+    ground = np.linspace(0, 120, size, dtype=np.uint8)[None, :, None].repeat(size, 0).repeat(3, 2)
+    with FrameCacheWriter(folder, height=size, width=size, fps=10.0) as writer:
         for number in range(10):
             frames = np.stack([ground] * 12)
             for t in range(12):
@@ -42,6 +42,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.frames = folder, frames
         self.output = folder / "vqvae"
+        self.started: list[subprocess.Popen[str]] = []
         params = {"dataset": "sim_push", "preset": "tiny", "seed": 0, "train_vqvae": {"training": training}}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -59,7 +60,7 @@ class Run:
             "PYTHONPATH": str(ROOT),
         }
         with (self.folder / "errors").open("a") as errors:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env={**os.environ, **settings, **environment},
@@ -68,6 +69,8 @@ class Run:
                 text=True,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen[str], status: int = 0) -> None:
         """Wait for its end, which must be with `status`."""

@@ -1,0 +1,160 @@
+"""Ray Train for real: two gloo workers on this machine, killed, stopped and refused.
+
+Each fit costs half a minute on an idle machine; the quick one runs always, the others with `-m slow`:
+
+    python -m pytest tests/adapters/test_ray.py -m slow
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+import torch
+from ray_runs import Run, end, frame_cache
+from safetensors.torch import load_file
+
+from moso.adapters import ray as adapter
+from moso.adapters.ray import RayError
+from moso.adapters.ray_storage import RECORD, Storage
+
+TWO = {"workers": 2}
+STEPS = {"steps": 24, "checkpoint_every": 4}
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame cache; to be read only."""
+    return frame_cache(tmp_path_factory.mktemp("ray") / "frames")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with two workers that nothing happened to."""
+    run = Run(tmp_path_factory.mktemp("undisturbed"), frames, **STEPS)
+    run.finish(run.start(TWO))
+    return run
+
+
+@pytest.fixture
+def run(frames: Path, tmp_path: Path) -> Iterator[Run]:
+    """A run of the same settings in a folder of its own."""
+    run = Run(tmp_path, frames, **STEPS)
+    yield run
+    for process in run.started:
+        end(process)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.output / "model.safetensors")
+
+
+def assert_equal(one: Run, other: Run) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_a_missing_ray_is_one_line_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RayError, match=r"ray is not installed: pip install 'moso\[ray\]'"):
+        adapter.require_ray()
+
+
+def test_a_storage_that_cannot_be_written_to_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RayError, match=r"ray\.storage = '.*/file/below': .*; choose a folder that can be written to"):
+        Storage.at(str(tmp_path / "file" / "below"), "run")
+
+
+@pytest.mark.parametrize("content", ["", '{"ray_version": "1.0", "checkpoint_results": []}', "{}"])
+def test_a_record_that_ray_would_refuse_is_left_aside(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RECORD).write_text(content)
+    Storage.at(str(tmp_path), "run")
+    assert not (tmp_path / "run" / RECORD).exists()
+    assert (tmp_path / "run" / f"{RECORD}.damaged").read_text() == content
+
+
+def test_a_record_of_lost_checkpoints_is_left_aside_and_one_of_whole_ones_is_kept(tmp_path: Path) -> None:
+    import ray
+
+    record = {"ray_version": ray.__version__, "checkpoint_results": [{"checkpoint_dir_name": "checkpoint_1"}]}
+    (tmp_path / "run" / "checkpoint_1").mkdir(parents=True)
+    (tmp_path / "run" / RECORD).write_text(json.dumps(record))
+    storage = Storage.at(str(tmp_path), "run")
+    assert (tmp_path / "run" / RECORD).exists()
+    (tmp_path / "run" / "checkpoint_1").rmdir()
+    Storage.at(str(tmp_path), "run")
+    assert not (tmp_path / "run" / RECORD).exists()
+    assert isinstance(storage.filesystem, pyarrow.fs.LocalFileSystem)
+    storage.discard()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_end_with_the_weights_of_one_without_ray(undisturbed: Run, run: Run) -> None:
+    run.finish(run.start())
+    alone, pair = weights(run), weights(undisturbed)
+    assert alone.keys() == pair.keys()
+    for name in alone:
+        torch.testing.assert_close(pair[name], alone[name], rtol=1e-3, atol=1e-4, msg=name)
+    said = undisturbed.errors()
+    assert "effective batch 2: 2 workers with 1 samples each, on Ray (local)" in said
+    assert "24/24" in said  # the workers' progress is seen at the driver
+    assert not list(undisturbed.folder.glob("work/train_vqvae/ray/*"))  # the copies go once the output is whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
+    undisturbed: Run, run: Run, rank: int
+) -> None:
+    process = run.start(TWO)
+    run.until(lambda: len(run.checkpoints()) > 0 and len(run.workers(process)) == 2, process)
+    run.workers(process)[rank].send_signal(signal.SIGKILL)
+    run.finish(process)
+    assert "goes on from step" in run.errors()
+    assert_equal(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_that_is_started_again_goes_on_to_the_weights_of_an_undisturbed_run(
+    undisturbed: Run, run: Run
+) -> None:
+    process = run.start(TWO)
+    run.until(lambda: len(run.checkpoints()) > 0, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run.finish(run.start(TWO))
+    assert "goes on from step" in run.errors()
+    assert_equal(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_sigterm_at_the_driver_makes_the_workers_write_a_checkpoint_and_ends_as_interrupted(
+    undisturbed: Run, run: Run
+) -> None:
+    process = run.start(TWO)
+    run.until(lambda: len(run.checkpoints()) > 0, process)
+    process.send_signal(signal.SIGTERM)
+    run.finish(process, status=143)
+    assert "stopped; run it again to go on" in run.errors()
+    run.finish(run.start())  # without Ray: the same work folder, the same training
+    ours, theirs = weights(run), weights(undisturbed)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_an_error_that_a_user_must_mend_is_one_line_and_not_tried_again(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", frame_cache(tmp_path / "frames", size=16), **STEPS)
+    run.finish(run.start(TWO), status=1)
+    assert run.errors().strip().splitlines()[-1].startswith("train_vqvae: model.height = 32: the frames' height is 16")
+    assert "failed" not in run.errors()
