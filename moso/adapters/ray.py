@@ -43,6 +43,7 @@ QUIET = {
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a Ray that is started here: settings and figures alone go through it. By default it takes 30% of the memory."""
 LOOK_S = 0.2
+STARTS = 3
 
 
 class RayError(MosoError):
@@ -141,12 +142,7 @@ def _connected(plan: Plan, stop: StopSignal) -> Iterator[None]:
         }
     else:
         settings = {}
-    try:
-        # "local" starts one, whatever else runs on this machine and whatever RAY_ADDRESS says.
-        ray.init(address=plan.address, logging_level=logging.ERROR, log_to_driver=True, **settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        remedy = "is it running (ray start --head), is the address right?" if not local else "is /tmp writable?"
-        raise RayError(f"ray.address = {plan.address!r}: no connection to Ray ({_line(error)}); {remedy}") from error
+    _reach(plan.address, settings)
     try:
         if threading.current_thread() is threading.main_thread():
             stop.listen()  # ray.init put a handler of its own in place of ours
@@ -154,6 +150,31 @@ def _connected(plan: Plan, stop: StopSignal) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str, settings: dict[str, Any]) -> None:
+    """Connect. A Ray that is started here gets three tries: on a busy machine it is not up within its own limits."""
+    import ray
+
+    tries = STARTS if address == "local" else 1
+    for left in reversed(range(tries)):
+        try:
+            # "local" starts one, whatever else runs on this machine and whatever RAY_ADDRESS says.
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **settings)
+            return
+        except SystemExit:  # Ray's own answer to SIGTERM, which stands in place of ours meanwhile
+            raise StopRequested("no worker had been started") from None
+        except Exception as error:  # Ray raises it bare where it did not come up in time
+            ray.shutdown()
+            if left:
+                print(f"Ray did not start ({_line(error)}); tries again", file=sys.stderr, flush=True)
+                continue
+            remedy = (
+                "its logs are in /tmp/ray/session_latest/logs"
+                if address == "local"
+                else "is it running (ray start --head), is the address right, has RAY_AUTH_TOKEN its token?"
+            )
+            raise RayError(f"ray.address = {address!r}: no connection to Ray ({_line(error)}); {remedy}") from error
 
 
 def _check_resources(plan: Plan) -> None:
