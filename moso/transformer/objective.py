@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,8 @@ class TransformerObjective:
         MismatchError: the store holds tokens of another codebook, of other grids or for other given frames.
         ConfigError: the store has no training clip; or guidance_from is set for a model without TransformerG.
     """
+
+    best_by: tuple[str, Literal["highest", "lowest"]] = ("motion_cross_entropy", "lowest")
 
     def __init__(
         self,
