@@ -17,7 +17,9 @@ import kfp_server_api as api  # type: ignore[import-untyped]
 import urllib3
 import yaml
 
+from components.scaling import Scaling
 from moso.adapters.redact import redact
+from moso.config import build
 from moso.errors import ConfigError, MosoError
 from pipelines.caching import cache_keys, raw_digest_of
 from pipelines.cluster import ON_RAY, Cluster
@@ -156,11 +158,11 @@ def launch_of(
         raw_digest: see `caching.raw_digest_of`.
 
     Raises:
-        ConfigError: no MLflow server, more workers' GPUs than the pod has, another artefact root than an object
-            store, or an argument that holds a secret.
+        ConfigError: no MLflow server, a Ray cluster's address, other GPUs for the workers than the pod has, another
+            artefact root than an object store, or an argument that holds a secret.
     """
     cluster.check_tracking()
-    _check_gpus(arguments["ray"], cluster)
+    _check_ray(build(Scaling, arguments["ray"], "ray"), cluster)
     _check_secrets(arguments, "arguments")
     if pipeline_root and not pipeline_root.startswith(ROOTS):
         raise ConfigError("--pipeline-root", pipeline_root, f"must begin with {', '.join(ROOTS)}")
@@ -228,14 +230,18 @@ def given(answer: Any, name: str, server: Server) -> str:
     return value
 
 
-def _check_gpus(ray: Mapping[str, Any], cluster: Cluster) -> None:
-    wanted = ray["workers"] * ray["gpus_per_worker"]
-    if ray["address"] != "local":
+def _check_ray(ray: Scaling, cluster: Cluster) -> None:
+    if ray.address != "local":
+        rule = "is another machine's, which cannot see the artefacts in a Kubeflow pod"
+        remedy = "local starts Ray in the step's pod; `moso pipeline kuberay job` runs a step over several machines"
+        raise ConfigError("ray.address", ray.address, rule, remedy)
+    if not ray.on_ray:
         return
+    wanted = ray.workers * ray.gpus_per_worker
     for step in ON_RAY:
         there = cluster.resources_of(step).gpus
-        if wanted > there:
-            rule = f"{ray['workers']} workers with {ray['gpus_per_worker']} GPUs each run in the step's own pod"
+        if wanted > there or (there and not wanted):
+            rule = f"{ray.workers} workers with {ray.gpus_per_worker} GPUs each run in the step's own pod"
             raise ConfigError(f"cluster.yaml resources.{step}.gpus", there, rule, f"set it to {wanted}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,3 +74,24 @@ def test_the_readme_has_a_row_for_each_parameter_input_and_output_with_its_type(
     assert text.startswith(f"# {step}\n")
     assert f"Image: target `{said['image']}`" in text
     assert f"python -m components.{step}.step" in text
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_body_hands_the_step_its_config_and_every_path_by_name(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components import main
+
+    calls: list[tuple[Any, ...]] = []
+
+    def call(name: str, config: Any, inputs: Any, outputs: Any, ray: Any = None) -> None:
+        calls.append((name, config, inputs, outputs, ray))
+
+    monkeypatch.setattr(main, "call", call)
+    monkeypatch.setattr(main, "show", lambda report, metrics, page: calls.append((report, metrics.path, page.path)))
+    said = metadata_of(step)
+    given = {name: {"is": name} for name in said["parameters"]}
+    paths = {name: SimpleNamespace(path=f"/at/{name}") for name in (*said["inputs"], *said["outputs"])}
+    getattr(importlib.import_module(f"components.{step}.component"), step).python_func(**given, **paths)
+    shown = [] if step != "evaluate" else [("/at/report", "/at/metrics", "/at/page")]
+    outputs = {name: f"/at/{name}" for name in said["outputs"] if name not in ("metrics", "page")}
+    inputs = {name: f"/at/{name}" for name in said["inputs"]}
+    assert calls == [(step, {"is": "config"}, inputs, outputs, given.get("ray")), *shown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -120,10 +121,29 @@ def test_a_token_with_a_break_in_it_is_refused_without_being_shown() -> None:
     assert "secret" not in repr(Server.of("http://localhost", None, "secret"))
 
 
-def test_more_gpus_than_the_pod_has_are_refused_before_anything_is_sent() -> None:
-    ray = {"workers": 4, "gpus_per_worker": 1}
-    with pytest.raises(ConfigError, match=r"resources\.train_vqvae\.gpus = 1: 4 workers .* set it to 4"):
+@pytest.mark.parametrize(
+    ("ray", "message"),
+    [
+        ({"workers": 4, "gpus_per_worker": 1}, r"resources\.train_vqvae\.gpus = 1: 4 workers .* set it to 4"),
+        ({"workers": 2, "gpus_per_worker": 0}, r"resources\.train_vqvae\.gpus = 1: 2 workers .* set it to 0"),
+        (
+            {"address": "ray-head:6379", "storage": "s3://b/ray"},
+            r"ray\.address = 'ray-head:6379'.*moso pipeline kuberay",
+        ),
+    ],
+)
+def test_workers_that_the_pod_cannot_hold_are_refused_before_anything_is_sent(
+    ray: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         a_launch(params={"ray": ray})
+
+
+def test_workers_that_share_the_pod_s_gpus_reach_the_run() -> None:
+    gpus = {step: {"gpus": 2} for step in ("train_vqvae", "extract_tokens", "train_transformer")}
+    cluster = dataclasses.replace(load_cluster(), resources=gpus)
+    launch = a_launch(cluster=cluster, params={"ray": {"workers": 2, "gpus_per_worker": 1}})
+    assert launch.parameters["ray"]["workers"] == 2
 
 
 def test_a_setting_that_holds_a_password_is_refused() -> None:
