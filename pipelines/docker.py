@@ -5,8 +5,9 @@ Podman behind Docker's socket works too (shared/tools/container-engine gives one
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,24 @@ def engine_arguments() -> dict[str, Any]:
     limits = [docker.types.Ulimit(name="nofile", soft=1024, hard=4096)]
     limits.append(docker.types.Ulimit(name="nproc", soft=4096, hard=8192))
     return {"network_mode": "host", "ulimits": limits}
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn a failure of the engine into a DataError of one line: an image that is nowhere, an engine that went away."""
+    import docker
+
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        reason = " ".join(str(error.explanation or error).split())
+        raise DataError(
+            f"an image is missing ({reason}): build the three with `make images`, or say where they are by "
+            "MOSO_REGISTRY (components/images.py)"
+        ) from error
+    except docker.errors.DockerException as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"Docker failed ({reason}); look at it with `docker info`, then run it again") from error
 
 
 def _give(folder: Path, user: int, group: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -31,8 +32,18 @@ def run_local(arguments: Mapping[str, Any], folder: Path, runner: str = "subproc
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MOSO_WORK", str(folder.resolve() / "work"))
     local.init(runner=_runner(runner, folder.resolve()), pipeline_root=str(folder.resolve()), raise_on_error=False)
-    training_pipeline()(**arguments)
+    with _engine_errors(runner):
+        training_pipeline()(**arguments)
     return report_of(folder)
+
+
+def _engine_errors(runner: str) -> contextlib.AbstractContextManager[None]:
+    """A missing image, or an engine that is away, in one line."""
+    if runner != "docker":
+        return contextlib.nullcontext()
+    from pipelines.docker import engine_errors
+
+    return engine_errors()
 
 
 def _runner(name: str, folder: Path) -> Any:

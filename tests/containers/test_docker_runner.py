@@ -9,7 +9,7 @@ import pytest
 
 from components.image_build import Engine, find_engine
 from moso.errors import ConfigError, DataError
-from pipelines.docker import engine_arguments, environment
+from pipelines.docker import engine_arguments, engine_errors, environment
 
 
 def test_a_container_gets_the_settings_and_keys_of_the_caller_and_no_others(tmp_path: Path) -> None:
@@ -34,6 +34,16 @@ def test_without_docker_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DataError, match="start it, or set DOCKER_HOST") as caught:
         engine_arguments()
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_is_nowhere_is_one_line_that_says_what_to_do() -> None:
+    from docker.errors import APIError, ImageNotFound
+
+    with pytest.raises(DataError, match=r"no such image.*make images.*MOSO_REGISTRY") as caught, engine_errors():
+        raise ImageNotFound("404 Client Error", explanation="no such image:\n localhost/moso-train:0.1.0")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="docker info"), engine_errors():
+        raise APIError("500 Server Error")
 
 
 def test_without_any_engine_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
