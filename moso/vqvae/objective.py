@@ -331,7 +331,7 @@ class VQVAEObjective:
         chosen = self._chosen_frames([-1 - i for i in range(count)])  # positions that no training sample has
         mine = torch.arange(count)[world.rank :: world.size]
         parts = [model.codebook.new_zeros(0, per_clip, model.config.code_dimension)]
-        for part in mine.split(CHUNK):
+        for part in mine.split(CHUNK) if len(mine) else ():  # with fewer clips than workers some have none
             frames = to_float(self.training_clips.batch(wanted[part].numpy()).to(model.codebook.device))
             parts.append(self._features(frames, chosen[part].to(frames.device), step).rows().float())
         vectors = torch.cat(parts)
