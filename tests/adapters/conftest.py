@@ -1,4 +1,4 @@
-"""An MLflow store, and an S3 server with a proxy before it that fails on purpose (`import faulty_proxy`)."""
+"""An MLflow store, an S3 server with a proxy before it that fails on purpose; `import faulty_proxy` and `ray_runs`."""
 
 import importlib.util
 import logging
@@ -11,10 +11,11 @@ import pytest
 
 from moso.adapters.mlflow_client import connect
 
-_spec = importlib.util.spec_from_file_location("faulty_proxy", Path(__file__).parent / "faulty_proxy.py")
-faulty_proxy = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = faulty_proxy
-_spec.loader.exec_module(faulty_proxy)
+for _name in ("faulty_proxy", "ray_runs"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).parent / f"{_name}.py")
+    sys.modules[_name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_name])
+faulty_proxy = sys.modules["faulty_proxy"]
 
 
 @pytest.fixture(scope="module")
