@@ -41,7 +41,8 @@ class StageMemory:
         average: of the average of the weights.
         step: most that lives during a step, the four above included.
         validation: the same during a validation; 0 where there is none.
-        writing: copies in main memory while a checkpoint is written, of the group that needs most (see
+        snapshot: in main memory, of what is saved, which stays there for `background_checkpoints`; 0 without them.
+        writing: copies in main memory while a checkpoint is written, of the group that needs most, without that (see
             moso.training.checkpoint.writable): what is contiguous on a CPU needs none.
         batches: prepared batches in the host's memory.
         flops: of a step, forward and backward and what is computed again, the mean over the training's steps.
@@ -57,6 +58,7 @@ class StageMemory:
     average: int
     step: int
     validation: int
+    snapshot: int
     writing: int
     batches: int
     flops: float
@@ -83,7 +85,8 @@ class StageMemory:
         tensors = max(self.step, self.validation)
         if device.type == "cuda":
             return tensors
-        return self.process + self.batches + self.scattered + max(tensors, self.kept + self.writing)
+        always = self.process + self.batches + self.scattered + self.snapshot
+        return always + max(tensors, self.kept + self.writing)
 
 
 def stage_memory(experiment: Experiment, stage: Stage, device: torch.device) -> StageMemory:
@@ -139,7 +142,8 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         states = [trial.optimizer.state(), *(optimizer.state() for (_, optimizer), _ in rivals)]
         average = trial.average.tensors if trial.average else {}
         groups = [*(module.state_dict() for module in modules), *states, average]
-        writing = max(_copied(group, meter) for group in groups)
+        background, saved = training.background_checkpoints, sum(_bytes(group.values()) for group in groups)
+        writing = 0 if background else max(_copied(group, meter) for group in groups)
         gradients = _bytes(p.grad for module in modules for p in module.parameters() if p.grad is not None)
         batch = objective.prepare(trial.dealt(0))
         one = batch.nbytes if isinstance(batch, Tensor) else _bytes(_tensors(batch))
@@ -150,11 +154,12 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         average=_bytes(average.values()),
         step=peak,
         validation=validation,
+        snapshot=saved if background else 0,
         writing=writing,
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
         flops=flops,
         validation_flops=validation_flops,
-        saved=sum(_bytes(group.values()) for group in groups),
+        saved=saved,
         scattered=max(0, round(held - rest) - (peak - kept)),
         process=PROCESS + (RECOMPUTING if training.recompute else 0),
     )

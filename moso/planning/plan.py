@@ -98,7 +98,8 @@ def plan_stage(experiment: Experiment, stage: Stage, device: torch.device, *, fl
         step_s=memory.flops / (UTILISATION * flops_per_s),
         validation_s=memory.validation_flops / (UTILISATION * flops_per_s),
         measured=0,
-        disk=memory.saved * (training.keep_checkpoints + 1),
+        # the newest, the best, and the one that is being written
+        disk=memory.saved * (training.keep_checkpoints + int(training.keep_best) + 1),
     )
 
 

@@ -33,6 +33,7 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
             "optimizer": memory.optimizer,
             "average": memory.average,
             "activations": memory.activations,
+            "the snapshot of checkpoints": 0 if gpu else memory.snapshot,
             "scattered in the heap": 0 if gpu else memory.scattered,
             "the process": 0 if gpu else memory.process,
         }
@@ -45,7 +46,7 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
         yield f"  memory     {gibibytes(plan.needed)}"
         yield "             in a step: " + ", ".join(f"{gibibytes(n)} {what}" for what, n in parts.items() if n)
         if gpu:
-            yield f"             writing a checkpoint takes {gibibytes(memory.writing)} of main memory"
+            yield f"             checkpoints take {gibibytes(memory.snapshot + memory.writing)} of main memory"
         elif memory.kept + memory.writing > memory.step:
             yield f"             writing a checkpoint takes more: {gibibytes(memory.kept + memory.writing)}"
         how = f"measured, {plan.measured} of each kind on random data" if plan.measured else "estimated"

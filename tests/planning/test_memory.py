@@ -102,12 +102,23 @@ def test_each_kind_of_step_is_looked_at_and_their_numbers_are_the_trainings() ->
 
 
 def test_writing_a_checkpoint_takes_copies_of_what_is_not_contiguous_alone() -> None:
-    assert stage_memory(TINY, "vqvae", CPU).writing == 0
-    laid = TINY.with_training("vqvae", channels_last=True)
+    waiting = TINY.with_training("vqvae", background_checkpoints=False)
+    assert stage_memory(waiting, "vqvae", CPU).writing == 0
+    laid = waiting.with_training("vqvae", channels_last=True)
     model = make_objective(laid, "vqvae", CPU).module.to(memory_format=torch.channels_last)
     copied = sum(t.nbytes for t in model.state_dict().values() if not t.is_contiguous())
     # the moments lie like the weights, or nearly so: the fuller group counts
     assert 0 < copied <= stage_memory(laid, "vqvae", CPU).writing <= 1.01 * copied
+
+
+def test_writing_in_the_background_keeps_a_copy_of_what_is_saved_and_makes_no_other() -> None:
+    laid = TINY.with_training("vqvae", channels_last=True)
+    waiting = stage_memory(laid.with_training("vqvae", background_checkpoints=False), "vqvae", CPU)
+    beside = stage_memory(laid, "vqvae", CPU)
+    assert (waiting.snapshot, beside.snapshot, beside.writing) == (0, beside.saved, 0)
+    assert beside.saved == waiting.saved >= beside.weights + beside.optimizer
+    assert beside.on_device(CPU) - waiting.on_device(CPU) == beside.saved  # a step is fuller than a write
+    assert beside.on_device(torch.device("cuda")) == waiting.on_device(torch.device("cuda"))
 
 
 def test_the_fullest_batch_is_fuller_where_there_are_more_of_them_and_less_so_where_they_are_large() -> None:
