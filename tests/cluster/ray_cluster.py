@@ -15,6 +15,14 @@ RAY = (sys.executable, str(Path(__file__).with_name("patient_ray.py")))
 PORT = 6379
 STARTED = "Ray runtime started."
 AGAIN = "Local node IP"
+# Ports that a node is told, and need not wait for: where the machine is busy, its raylet gives up on agents that take
+# over 15 s to say theirs. Each host has ports of its own.
+PORTS = {
+    "dashboard-agent-grpc-port": 52366,
+    "dashboard-agent-listen-port": 52367,
+    "metrics-export-port": 52368,
+    "runtime-env-agent-port": 52369,
+}
 START_S = 300  # where the machine is busy; ten seconds where it is not
 
 # docs/ray.md, "Two machines", says what each of them does. Here everything that runs on a host gets them; on a cluster
@@ -83,6 +91,7 @@ class Cluster:
         path.parent.mkdir(exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(token or self.token)
-        command = [*RAY, "start", *options, f"--node-ip-address={host.address}", "--num-cpus=1", "--block"]
+        ports = [f"--{name}={port}" for name, port in PORTS.items()]
+        command = [*RAY, "start", *options, *ports, f"--node-ip-address={host.address}", "--num-cpus=1", "--block"]
         with (self.logs / f"ray-{host.name}.log").open("ab") as log:
             return host.start([*command, "--object-store-memory=100000000"], log, ENVIRONMENT, ROOT)
