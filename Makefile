@@ -19,7 +19,6 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
 .PHONY: images test-containers
-.PHONY: test-cluster
 .PHONY: chaos
 
 help:  ## this list
@@ -74,10 +73,6 @@ images: $(STAMP)  ## the steps' images, by Docker or a container engine's script
 # A minute or two once the images are built; their first build takes a quarter of an hour.
 test-containers: $(STAMP)  ## builds the images and runs the pipeline in them; says what is missing where it cannot
 	@OMP_NUM_THREADS=1 python -m pytest tests/containers -m containers --durations=10
-
-# As root, with iproute2; minutes, of which most are Ray's starts.
-test-cluster: $(STAMP)  ## a training over three hosts in network namespaces, of which some fail (docs/ray.md)
-	@OMP_NUM_THREADS=1 python -m pytest tests/cluster -m cluster --durations=10
 
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
 	@ruff check .
