@@ -22,7 +22,7 @@ from moso.training.accumulation import split
 from moso.training.objective import Rival
 from moso.training.random import generator
 from moso.training.sampler import Sample
-from moso.training.world import World
+from moso.training.world import Solo, World
 from moso.transformer.config import LossConfig
 from moso.transformer.filling import draw
 from moso.transformer.masking import clip_mask, training_mask
@@ -49,12 +49,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Part:
-    """Some clips of a batch that is taken in parts (TrainingConfig.accumulation).
+    """Some clips of a batch that is taken in parts (TrainingConfig.accumulation), or dealt to several workers.
 
     Attributes:
         batch: their tokens.
         weight: component -> the weights of the tokens that its cross-entropy counts, a clip, on average over the whole
-            batch: the cross-entropy is a mean over tokens, of which some parts of a batch have more than others.
+            batch of all workers: the cross-entropy is a mean over tokens, of which some parts of a batch have more than
+            others.
     """
 
     batch: StoredBatch
@@ -108,6 +109,7 @@ class TransformerObjective:
         count = min(validation_clips, len(every))
         self.validation_rows = [every[i * len(every) // count] for i in range(count)]
         self.validation_batch = validation_batch
+        self._world: World = Solo()
 
     def sample_id(self, index: int) -> str:
         """The clip's id."""
@@ -118,33 +120,43 @@ class TransformerObjective:
         return self.store.batch([int(self.rows[sample.index]) for sample in samples])
 
     def parts(self, batch: StoredBatch, samples: Sequence[Sample], count: int) -> list[tuple[Part, Sequence[Sample]]]:
-        """Clips by clips, with the weights that the whole batch has: see Part."""
-        nothing = [self.nothing_given(sample) for sample in samples]
-        target, given = self._to(batch, nothing)
-        masks = self._masks(nothing, self._random(samples))
-        weight = {}
-        for name in self.model.grids.components:
-            each = self._weights(name, target, given)
-            counted = each[masks[name]] if name in masks else each
-            weight[name] = counted.double().sum().item() / len(samples)
+        """Clips by clips, with the weights that the whole batch has: see Part. Every worker calls it."""
+        weight = self._weight_a_clip(batch, samples)
         parts = []
         for of in split(len(samples), count):
             some = StoredBatch(batch.target[of], batch.pseudo_scene[of], batch.pseudo_object[of])
             parts.append((Part(some, weight), samples[of]))
         return parts
 
+    def _weight_a_clip(self, batch: StoredBatch, samples: Sequence[Sample]) -> dict[str, float]:
+        """`Part.weight` of the batch whose part `batch` is this worker's."""
+        nothing = [self.nothing_given(sample) for sample in samples]
+        target, given = self._to(batch, nothing)
+        masks = self._masks(nothing, self._random(samples))
+        sums = [torch.tensor(float(len(samples)), dtype=torch.float64, device=self.model.device)]
+        for name in self.model.grids.components:
+            each = self._weights(name, target, given)
+            sums.append((each[masks[name]] if name in masks else each).double().sum())
+        clips, *weight = self._world.all_reduce_(torch.stack(sums)).tolist()
+        return {name: total / clips for name, total in zip(self.model.grids.components, weight, strict=True)}
+
     def before_step(self, step: int, world: World) -> None:
         """Nothing precedes a step."""
+        self._world = world
 
     def loss(self, batch: StoredBatch | Part, samples: Sequence[Sample], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean of the cross-entropies (nats a token) of scene, object and masked motion tokens.
 
         A component that is absent is left out of it. The mask and the drawn tokens of a clip, and whether anything is
-        given, are functions of the seed and of its position in the training.
+        given, are functions of the seed and of its position in the training. Of several workers each divides by the
+        weights of the whole batch's tokens, not of its own ones' (see Part): the workers' mean is the loss of one.
         """
         random = self._random(samples)
         nothing = [self.nothing_given(sample) for sample in samples]
-        part = batch if isinstance(batch, Part) else Part(batch, {})
+        if isinstance(batch, Part):
+            part = batch
+        else:
+            part = Part(batch, self._weight_a_clip(batch, samples) if self._world.size > 1 else {})
         target, given = self._to(part.batch, nothing)
         masks = self._masks(nothing, random)
         weight = {name: self._weights(name, target, given) for name in self.model.grids.components}

@@ -86,7 +86,7 @@ def test_two_workers_train_one_model_and_rank_0_alone_writes_it(store, tmp_path)
     assert list((tmp_path / "work").iterdir()) == []
     load_transformer(tmp_path / "transformer", codebook_digest=store.codebook_digest)
     assert len((tmp_path / "transformer" / "history.csv").read_text().splitlines()) == 1 + SECTION["training"]["steps"]
-    # Not the weights of one worker alone: each divides by the weights and masked tokens of its own part of a batch.
+    # Not the weights of one worker alone: dropout draws otherwise. Without it they are (test_distributed.py).
 
 
 def test_a_transformer_trained_for_both_says_so(store, tmp_path):
