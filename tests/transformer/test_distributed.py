@@ -42,10 +42,16 @@ def _section(case):
     }
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Folder of case -> output folder, of two workers ("pair") and of one ("alone"); to be read only."""
-    folder = tmp_path_factory.mktemp("stage_2")
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(["uneven shares"], id="quick"),
+        pytest.param([case for case in CASES if case != "uneven shares"], id="more", marks=pytest.mark.slow),
+    ],
+)
+def trained(request, tmp_path_factory):
+    """Cases, and folder of case -> output folder, of two workers ("pair") and of one ("alone"); to be read only."""
+    cases, folder = request.param, tmp_path_factory.mktemp("stage_2")
     write_store(folder / "tokens", train=7)
 
     def runs(kind):
@@ -57,33 +63,38 @@ def trained(tmp_path_factory):
                 {"transformer": str(folder / kind / case)},
                 str(folder / kind / "work"),
             )
-            for case in CASES
+            for case in cases
         ]
 
     for code, errors in start(runs("pair"), 2, folder):
         assert code == 0, errors
     for run in runs("alone"):
         call(run)
-    return folder
+    return cases, folder
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_workers_follow_one_over_twenty_steps(trained, case):
+def _curve(folder):
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_workers_follow_one_over_twenty_steps(trained):
     """Every figure of every step, and the resulting weights."""
-    curves = []
-    for kind in ("pair", "alone"):
-        with (trained / kind / case / "history.csv").open() as file:
-            curves.append(list(csv.DictReader(file)))
-    assert len(curves[0]) == len(curves[1]) == STEPS
-    for here, there in zip(*curves, strict=True):
-        assert {k for k, v in here.items() if v} == {k for k, v in there.items() if v}
-        for name, value in there.items():
-            if value:
-                assert float(here[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5), (there["step"], name)
-    pair, alone = (load_file(trained / kind / case / "model.safetensors") for kind in ("pair", "alone"))
-    for name, value in alone.items():
-        torch.testing.assert_close(pair[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    cases, folder = trained
+    for case in cases:
+        pair, alone = (_curve(folder / kind / case) for kind in ("pair", "alone"))
+        assert len(pair) == len(alone) == STEPS
+        for here, there in zip(pair, alone, strict=True):
+            assert {k for k, v in here.items() if v} == {k for k, v in there.items() if v}
+            for name, value in there.items():
+                if value:
+                    expected = pytest.approx(float(value), rel=1e-3, abs=1e-5)
+                    assert float(here[name]) == expected, (case, there["step"], name)
+        one, other = (load_file(folder / kind / case / "model.safetensors") for kind in ("pair", "alone"))
+        for name, value in other.items():
+            torch.testing.assert_close(one[name], value, rtol=1e-3, atol=1e-4, msg=f"{case}: {name}")
 
 
 def test_rank_0_alone_has_a_work_folder(trained):
-    assert [path.name for path in (trained / "pair" / "work").iterdir()] == ["0"]
+    _, folder = trained
+    assert [path.name for path in (folder / "pair" / "work").iterdir()] == ["0"]

@@ -60,10 +60,16 @@ def _section(small, case):
     }
 
 
-@pytest.fixture(scope="module")
-def trained(small, frames_folder, tmp_path_factory):
-    """Folder of case -> output folder, of two workers ("pair") and of one ("alone"); to be read only."""
-    folder = tmp_path_factory.mktemp("stage_1")
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(["one codebook"], id="quick"),
+        pytest.param([case for case in CASES if case != "one codebook"], id="more", marks=pytest.mark.slow),
+    ],
+)
+def trained(request, small, frames_folder, tmp_path_factory):
+    """Cases, and folder of case -> output folder, of two workers ("pair") and of one ("alone"); to be read only."""
+    cases, folder = request.param, tmp_path_factory.mktemp("stage_1")
 
     def runs(kind):
         return [
@@ -74,14 +80,14 @@ def trained(small, frames_folder, tmp_path_factory):
                 {"vqvae": str(folder / kind / case)},
                 str(folder / kind / "work"),
             )
-            for case in CASES
+            for case in cases
         ]
 
     for code, errors in start(runs("pair"), 2, folder):
         assert code == 0, errors
     for run in runs("alone"):
         call(run)
-    return folder
+    return cases, folder
 
 
 def _curve(folder):
@@ -89,21 +95,24 @@ def _curve(folder):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_workers_follow_one_over_twenty_steps(trained, case):
+def test_two_workers_follow_one_over_twenty_steps(trained):
     """Every figure of every step, the weights' average and the codebook; entries were restarted meanwhile."""
-    pair, alone = (_curve(trained / kind / case) for kind in ("pair", "alone"))
-    assert len(pair) == len(alone) == STEPS
-    for here, there in zip(pair, alone, strict=True):
-        assert {k for k, v in here.items() if v} == {k for k, v in there.items() if v}
-        for name, value in there.items():
-            if value:
-                assert float(here[name]) == pytest.approx(float(value), rel=2e-3, abs=2e-4), (there["step"], name)
-    assert any(float(row["codes_dead"] or 0) > 0 for row in alone)
-    one, other = (load_file(trained / kind / case / "model.safetensors") for kind in ("pair", "alone"))
-    torch.testing.assert_close(one["quantizer.codebook"], other["quantizer.codebook"], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(one["quantizer.use"], other["quantizer.use"], rtol=1e-4, atol=1e-4)
+    cases, folder = trained
+    for case in cases:
+        pair, alone = (_curve(folder / kind / case) for kind in ("pair", "alone"))
+        assert len(pair) == len(alone) == STEPS
+        for here, there in zip(pair, alone, strict=True):
+            assert {k for k, v in here.items() if v} == {k for k, v in there.items() if v}
+            for name, value in there.items():
+                if value:
+                    expected = pytest.approx(float(value), rel=2e-3, abs=2e-4)
+                    assert float(here[name]) == expected, (case, there["step"], name)
+        assert any(float(row["codes_dead"] or 0) > 0 for row in alone)
+        one, other = (load_file(folder / kind / case / "model.safetensors") for kind in ("pair", "alone"))
+        torch.testing.assert_close(one["quantizer.codebook"], other["quantizer.codebook"], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one["quantizer.use"], other["quantizer.use"], rtol=1e-4, atol=1e-4)
 
 
 def test_rank_0_alone_has_a_work_folder(trained):
-    assert [path.name for path in (trained / "pair" / "work").iterdir()] == ["0"]
+    _, folder = trained
+    assert [path.name for path in (folder / "pair" / "work").iterdir()] == ["0"]
