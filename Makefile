@@ -16,6 +16,8 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 # pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Where Python is told to write no bytecode, every process would compile again what it imports; uv writes it once.
+export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
 .PHONY: images test-containers
