@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 # pip knows wheels beside the index by PIP_FIND_LINKS (a CPU build of torch, say); uv wants to be told in its own words.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
+.PHONY: help setup repro bar ablations bench bench-scale bench-data bench-serve test lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-scale: $(STAMP)  ## how time grows with batch and tokens, and memory with 
 
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data
+
+bench-serve: $(STAMP)  ## latency and throughput of the HTTP service, after `make repro`: build/bench-serving.json
+	@python -m bench.serving
 
 # A process a core, a file of tests on one of them (its fixtures are made once); one thread each.
 test: $(STAMP)  ## the tests
