@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from moso.cli.options import Running, examples, model_argument, running
@@ -11,6 +13,7 @@ from moso.cli.options import Running, examples, model_argument, running
     epilog=examples(
         "moso serve models:/moso-sim_push@champion",
         "moso serve models/sim_push --port 9000",
+        "moso serve models/sim_push --demo --clip seed_200001@00004 --clip push.mp4",
     )
 )
 @model_argument
@@ -39,6 +42,13 @@ from moso.cli.options import Running, examples, model_argument, running
 @click.option(
     "--waiting", type=click.IntRange(min=0), default=16, show_default=True, help="Requests that may wait for that."
 )
+@click.option("--demo", is_flag=True, help="A page for people at /demo (needs moso[demo]).")
+@click.option("--clip", "clips", multiple=True, help="To choose on it: a file, a folder, or a clip's id; repeatable.")
+@click.option(
+    "--cache",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Frame cache that clip ids are looked up in.",
+)
 @running
 def command(
     model: str,
@@ -51,6 +61,9 @@ def command(
     seconds: float,
     workers: int,
     waiting: int,
+    demo: bool,
+    clips: tuple[str, ...],
+    cache: Path | None,
     running: Running,
 ) -> None:
     """Serve a model over HTTP: POST /v1/predict and so on, a task an address.
@@ -83,7 +96,14 @@ def command(
     champion = Champion(model, running.device, running.batch, poll)
     click.echo(f"loading {model}", err=True)
     champion.load()
-    app = create_app(Service(champion, limits))
+    service = Service(champion, limits)
+    app = create_app(service)
+    if demo:
+        from moso.cli.inputs import locate
+        from moso.cli.options import Reading
+        from moso.serving.demo import add_demo
+
+        app = add_demo(app, service, locate(clips, Reading(cache, 0, True)))
     version = "" if champion.get().version is None else f", version {champion.get().version}"
     click.echo(f"serving {model}{version}, model {champion.get().model.digest[:12]}", err=True)
     uvicorn.run(
