@@ -19,9 +19,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where Python is told to write no bytecode, every process would compile again what it imports; uv writes it once.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
-.PHONY: help setup repro bar ablations bench bench-scale bench-data test lint compile code-deps clean
-.PHONY: images test-containers
-.PHONY: chaos
+.PHONY: help setup repro bar ablations bench bench-scale bench-data bench-serve chaos images
+.PHONY: test test-ray test-containers lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,9 +64,15 @@ bench-scale: $(STAMP)  ## how time grows with batch and tokens, and memory with 
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data
 
+bench-serve: $(STAMP)  ## latency and throughput of the HTTP service, after `make repro`: build/bench-serving.json
+	@python -m bench.serving
+
 # A process a core, a file of tests on one of them (its fixtures are made once); one thread each.
 test: $(STAMP)  ## the tests
-	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not ray"
+
+test-ray: $(STAMP)  ## the tests that start Ray and kill its workers, one after the other; give them the machine alone
+	@OMP_NUM_THREADS=1 python -m pytest tests/adapters/test_ray.py -m ray --durations=10
 
 images: $(STAMP)  ## the steps' images, by Docker or a container engine's script (docs/containers.md)
 	@python -m components.image_build

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Int, Int64
 
 from moso.tasks.checks import InputError, check_choice
+from moso.tasks.chunks import OnProgress
 from moso.tasks.interpolate import STEPS
 from moso.tasks.model import Model
 from moso.tasks.settings import settings_over
@@ -82,7 +83,9 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-def answer(model: Model, frames: np.ndarray, parameters: Mapping[str, Any]) -> Any:
+def answer(
+    model: Model, frames: np.ndarray, parameters: Mapping[str, Any], *, on_progress: OnProgress | None = None
+) -> Any:
     """What the task that `parameters` name makes of `frames`.
 
     Args:
@@ -90,6 +93,8 @@ def answer(model: Model, frames: np.ndarray, parameters: Mapping[str, Any]) -> A
         frames: uint8 (N, n, H, W, 3): the given frames (predict, rollout), whole clips (interpolate, recombine,
             decompose, preprocess, reconstruct, encode); N clips of which no frame is read (generate, decode).
         parameters: see PARAMETERS.
+        on_progress: called with the number of clips that were just done (moso.tasks.model); what it raises ends the
+            task between two batches. preprocess does not call it.
 
     Returns:
         Videos uint8; of decompose and preprocess a dict of them, part by part; of encode int64 (N, L), see
@@ -106,7 +111,7 @@ def answer(model: Model, frames: np.ndarray, parameters: Mapping[str, Any]) -> A
         if task not in PARAMETERS[name].tasks and not _same(value, PARAMETERS[name].absent):
             read = ", ".join(key for key, parameter in PARAMETERS.items() if task in parameter.tasks)
             raise InputError(f"{name}: task {task!r} does not read it; it reads {read}")
-    return _ANSWERS[task](model, frames, wanted)
+    return _ANSWERS[task](model, frames, wanted, on_progress)
 
 
 def flat_tokens(tokens: ClipTokens) -> Int64[np.ndarray, "N L"]:
@@ -133,39 +138,45 @@ def _settings(model: Model, wanted: Mapping[str, Any], steps: int | None = None)
     return settings_over(model.sampling, **named | {"steps": steps if named["steps"] is None else named["steps"]})
 
 
-def _predict(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
-    settings = _settings(model, wanted)
-    return model.predict(frames, seed=wanted["seed"], samples=wanted["samples"], sampling=settings)
+def _predict(model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None) -> np.ndarray:
+    how = {"seed": wanted["seed"], "samples": wanted["samples"], "on_progress": on_progress}
+    return model.predict(frames, sampling=_settings(model, wanted), **how)
 
 
-def _rollout(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
+def _rollout(model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None) -> np.ndarray:
     if wanted["length"] is None:
         raise InputError("length: task 'rollout' needs it, the number of frames to predict")
-    how = {"carry": wanted["carry"], "fade": wanted["fade"], "seed": wanted["seed"]}
+    how = {"carry": wanted["carry"], "fade": wanted["fade"], "seed": wanted["seed"], "on_progress": on_progress}
     return model.rollout(frames, wanted["length"], sampling=_settings(model, wanted), **how)
 
 
-def _generate(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
-    numbers = {"first": wanted["first"], "seed": wanted["seed"]}
-    videos: Iterator[np.ndarray] = model.generate(len(frames), sampling=_settings(model, wanted), **numbers)
+def _generate(
+    model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None
+) -> np.ndarray:
+    how = {"first": wanted["first"], "seed": wanted["seed"], "on_progress": on_progress}
+    videos: Iterator[np.ndarray] = model.generate(len(frames), sampling=_settings(model, wanted), **how)
     return np.concatenate(list(videos))
 
 
-def _interpolate(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
-    settings, given = _settings(model, wanted, STEPS), list(wanted["given"]) or None
-    return model.interpolate(frames, given, tokens_from=wanted["tokens_from"], seed=wanted["seed"], sampling=settings)
+def _interpolate(
+    model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None
+) -> np.ndarray:
+    how = {"tokens_from": wanted["tokens_from"], "seed": wanted["seed"], "on_progress": on_progress}
+    return model.interpolate(frames, list(wanted["given"]) or None, sampling=_settings(model, wanted, STEPS), **how)
 
 
-def _recombine(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
+def _recombine(
+    model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None
+) -> np.ndarray:
     chosen = {component: list(wanted[component]) for component in COMPONENTS if len(wanted[component])}
     for component, clips in chosen.items():
         if min(clips) < 0 or max(clips) >= len(frames):
             raise InputError(f"{component}: expected numbers of clips from 0 to {len(frames) - 1}, got {clips}")
-    videos = {component: frames[clips] for component, clips in chosen.items()}
-    return model.recombine(scene=videos.get("scene"), object=videos.get("object"), motion=videos.get("motion"))
+    videos: dict[str, Any] = {component: frames[clips] for component, clips in chosen.items()}
+    return model.recombine(**videos, on_progress=on_progress)
 
 
-def _decode(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
+def _decode(model: Model, frames: np.ndarray, wanted: Mapping[str, Any], on_progress: OnProgress | None) -> np.ndarray:
     grids, tokens = model.vqvae.grids, np.asarray(wanted["tokens"], dtype=np.int64)
     if tokens.ndim != 1 or not len(tokens) or len(tokens) % grids.tokens:
         raise InputError(
@@ -174,18 +185,21 @@ def _decode(model: Model, frames: np.ndarray, wanted: Mapping[str, Any]) -> np.n
         )
     chosen = list(wanted["frames"]) or None
     only = list(wanted["only"]) or None
-    return model.decode(clip_tokens(tokens.reshape(-1, grids.tokens), grids), chosen, only=only)
+    clips = clip_tokens(tokens.reshape(-1, grids.tokens), grids)
+    return model.decode(clips, chosen, only=only, on_progress=on_progress)
 
 
-_ANSWERS: dict[str, Callable[[Model, np.ndarray, Mapping[str, Any]], Any]] = {
+_ANSWERS: dict[str, Callable[[Model, np.ndarray, Mapping[str, Any], OnProgress | None], Any]] = {
     "predict": _predict,
     "rollout": _rollout,
     "generate": _generate,
     "interpolate": _interpolate,
     "recombine": _recombine,
-    "decompose": lambda model, frames, wanted: model.decompose(frames, list(wanted["parts"]) or None),
-    "preprocess": lambda model, frames, wanted: model.preprocess(frames, wanted["low"], wanted["high"]),
-    "reconstruct": lambda model, frames, wanted: model.reconstruct(frames),
-    "encode": lambda model, frames, wanted: flat_tokens(model.encode(frames)),
+    "decompose": lambda model, frames, wanted, on_progress: model.decompose(
+        frames, list(wanted["parts"]) or None, on_progress=on_progress
+    ),
+    "preprocess": lambda model, frames, wanted, on_progress: model.preprocess(frames, wanted["low"], wanted["high"]),
+    "reconstruct": lambda model, frames, wanted, on_progress: model.reconstruct(frames, on_progress=on_progress),
+    "encode": lambda model, frames, wanted, on_progress: flat_tokens(model.encode(frames, on_progress=on_progress)),
     "decode": _decode,
 }

@@ -1,8 +1,8 @@
 """Ray Train for real: two gloo workers on this machine, killed, stopped and refused.
 
-Each fit costs half a minute on an idle machine; the quick one runs always, the others with `-m slow`:
+Each fit costs half a minute on an idle machine; those that start it run by `make test-ray` alone:
 
-    python -m pytest tests/adapters/test_ray.py -m slow
+    python -m pytest tests/adapters/test_ray.py -m ray
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def test_a_record_of_lost_checkpoints_is_left_aside_and_one_of_whole_ones_is_kep
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_two_workers_end_with_the_weights_of_one_without_ray(undisturbed: Run, run: Run) -> None:
     run.finish(run.start())
     alone, pair = weights(run), weights(undisturbed)
@@ -111,7 +111,7 @@ def test_two_workers_end_with_the_weights_of_one_without_ray(undisturbed: Run, r
     assert not list(undisturbed.folder.glob("work/train_vqvae/ray/*"))  # the copies go once the output is whole
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
     undisturbed: Run, run: Run, rank: int
@@ -124,7 +124,7 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed
     assert_equal(run, undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_killed_driver_that_is_started_again_goes_on_to_the_weights_of_an_undisturbed_run(
     undisturbed: Run, run: Run
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_killed_driver_that_is_started_again_goes_on_to_the_weights_of_an_undi
     assert_equal(run, undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_sigterm_at_the_driver_makes_the_workers_write_a_checkpoint_and_ends_as_interrupted(
     undisturbed: Run, run: Run
 ) -> None:
@@ -152,7 +152,7 @@ def test_sigterm_at_the_driver_makes_the_workers_write_a_checkpoint_and_ends_as_
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_an_error_that_a_user_must_mend_is_one_line_and_not_tried_again(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", frame_cache(tmp_path / "frames", size=16), **STEPS)
     run.finish(run.start(TWO), status=1)
