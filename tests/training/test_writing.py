@@ -163,11 +163,10 @@ def hook(step):
     if how == "fill" and step == at:
         while not (folder / "toy" / "checkpoints" / f"step_{{at - 1:08d}}").exists():
             time.sleep(0.01)  # it is written in the background
-        with (folder / "filling").open("wb") as file:
+        with (folder / "filling").open("wb", buffering=0) as file:
             try:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
+                while file.write(bytes(4096)):
+                    pass
             except OSError:
                 pass
 context = Context(folder)
