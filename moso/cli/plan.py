@@ -77,7 +77,7 @@ def command(
     from moso.device import device_of
     from moso.planning.fitting import check_fits
     from moso.planning.machine import device_memory
-    from moso.planning.plan import device_speed, gibibytes, measure_step, plan_stage
+    from moso.planning.plan import gibibytes, measure_step, plan_stage
     from moso.planning.stages import STAGES, Experiment
     from moso.planning.text import data_lines, stage_lines
 
@@ -85,8 +85,8 @@ def command(
     if batch is not None:
         experiment = experiment.with_batch(batch)
     here = device_memory(where)
-    free, speed = here if memory is None else memory, device_speed(where)
-    plans = {name: plan_stage(experiment, name, where, flops_per_s=speed) for name in STAGES if stage in (None, name)}
+    free = here if memory is None else memory
+    plans = {name: plan_stage(experiment, name, where) for name in STAGES if stage in (None, name)}
     for name, plan in plans.items():
         # measured steps and those that warm up, of up to three kinds
         soon = 3 * (STEPS + 1) * plan.step_s < WITHIN_S

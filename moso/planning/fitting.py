@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -40,15 +40,16 @@ def remedies(
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Settings of the training that would fit into `free` bytes, and what each takes.
 
-    Those that keep the batch come first: fewest parts (accumulation), recompute, both where neither is enough; then
-    the largest batch. Accumulation is passed over where the objective refuses it.
+    Those that keep the batch come first: fewest parts (accumulation, into which the batch divides), recompute, both
+    where neither is enough; then the largest batch, and that with recompute where nothing keeps the batch.
+    Accumulation is passed over where the objective refuses it.
     """
     training = experiment.training[stage]
     fitting, takes = largest_batch(experiment, stage, device, plan, free)
+    more = [n for n in range(training.accumulation + 1, training.batch + 1) if training.batch % n == 0]
     kept = False
     if fitting:
-        first = -(-training.batch // fitting)
-        several = (n for n in (first, first + 1, 2 * first, training.batch) if training.accumulation < n)
+        several = [n for n in more if training.batch // n <= fitting]
         for found in _that_fits(experiment, stage, device, free, several):
             kept = True
             yield found
@@ -58,30 +59,38 @@ def remedies(
             kept = True
             yield {"recompute": True}, size
     if not kept and not training.recompute:
-        fewer = [n for n in (2, 4, 8) if training.accumulation < n < training.batch]
-        for least in _that_fits(experiment, stage, device, free, iter([training.batch]), recompute=True):
-            yield next(_that_fits(experiment, stage, device, free, iter(fewer), recompute=True), least)
+        for least in _that_fits(experiment, stage, device, free, more[-1:], recompute=True):
+            kept = True
+            yield next(_that_fits(experiment, stage, device, free, more[:-1], recompute=True), least)
     if fitting:
         yield {"batch": fitting}, takes
+    if not kept and not training.recompute:
+        larger, takes = largest_batch(experiment, stage, device, plan, free, recompute=True)
+        if larger > fitting:
+            yield {"batch": larger, "recompute": True}, takes
 
 
 def largest_batch(
-    experiment: Experiment, stage: Stage, device: torch.device, plan: StagePlan, free: int
+    experiment: Experiment, stage: Stage, device: torch.device, plan: StagePlan, free: int, **changes: Any
 ) -> tuple[int, int]:
     """The largest batch below the plan's that takes at most `free` bytes, and what it takes; or 0, and what a batch of
     1 takes.
 
     Memory is nearly linear in the batch: each guess is a straight line's, and is counted.
+
+    Args:
+        changes: of other settings, with which the plan's batch takes more than `free` too.
     """
 
     def of(batch: int) -> int:
         parts = min(batch, experiment.training[stage].accumulation)
-        return needed(experiment, stage, device, batch=batch, accumulation=parts)
+        return needed(experiment, stage, device, batch=batch, accumulation=parts, **changes)
 
-    least = of(1) if plan.batch > 1 else plan.needed
+    least = of(1) if plan.batch > 1 or changes else plan.needed
     if least > free:
         return 0, least
-    low, low_bytes, high, high_bytes = 1, least, plan.batch, plan.needed
+    low, low_bytes, high = 1, least, plan.batch
+    high_bytes = of(high) if changes else plan.needed
     while high - low > 1:
         guess = low + int((high - low) * (free - low_bytes) / max(high_bytes - low_bytes, 1))
         guess = min(max(guess, low + 1), high - 1)
@@ -99,12 +108,10 @@ def needed(experiment: Experiment, stage: Stage, device: torch.device, **changes
 
 
 def _that_fits(
-    experiment: Experiment, stage: Stage, device: torch.device, free: int, several: Iterator[int], **changes: Any
+    experiment: Experiment, stage: Stage, device: torch.device, free: int, several: Iterable[int], **changes: Any
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """The first of `several` accumulations that fits."""
     for parts in several:
-        if parts > experiment.training[stage].batch:
-            continue
         found = {"accumulation": parts, **changes}
         try:
             size = needed(experiment, stage, device, **found)

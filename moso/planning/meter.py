@@ -91,7 +91,7 @@ def _is_fake(tensor: Tensor) -> bool:
 
 
 def _number(true: float, tensor: Tensor) -> float | int | bool:
-    return tensor.dtype.is_floating_point * 0.5 + 0.5 if tensor.dtype.is_floating_point else 1
+    return 1.0 if tensor.dtype.is_floating_point else 1
 
 
 def _trues(true: float, tensor: Tensor) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from moso.device import wait_for
 from moso.parameters import count_parameters
 from moso.planning.fake import fake_tensors
 from moso.planning.memory import StageMemory, regimes, stage_memory
@@ -17,12 +18,11 @@ from moso.planning.trial import Trial
 from moso.tokens.store import stored_arrays, token_dtype
 from moso.training import precision
 from moso.training.config import TrainingConfig
+from moso.training.flops import measured_peak
 
 UTILISATION = 0.5
 """Share of a large matrix product's speed that a step is taken to reach where it is not measured. About what
 the embedded run's trainings reach (docs/performance.md)."""
-PRODUCT = 1024
-"""Rows of the matrices whose product tells the device's speed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StagePlan:
         step_s: seconds of a step, the mean over the training's.
         validation_s: seconds of a validation, 0 where there is none: estimated from the speed of the steps.
         measured: real steps of each kind that `step_s` is the time of; 0: it is estimated.
-        disk: bytes of the checkpoints that are kept, one being written beside them.
+        disk: bytes of the checkpoints that are kept, the best among them, one being written beside them.
     """
 
     parameters: int
@@ -79,24 +79,31 @@ class StagePlan:
         return replace(self, step_s=step_s, validation_s=self.validation_s * step_s / self.step_s, measured=measured)
 
 
-def plan_stage(experiment: Experiment, stage: Stage, device: torch.device, *, flops_per_s: float) -> StagePlan:
+def plan_stage(
+    experiment: Experiment, stage: Stage, device: torch.device, *, flops_per_s: float | None = None
+) -> StagePlan:
     """The plan of a stage, its time estimated from the device's speed; nothing is trained.
+
+    Args:
+        flops_per_s: of the device; None: of a large matrix product in the training's precision, measured here.
 
     Raises:
         ConfigError, MosoError: see `stage_memory`.
     """
     training = experiment.training[stage]
     memory = stage_memory(experiment, stage, device)
+    name = precision.choose(training.precision, device).name
+    speed = UTILISATION * (flops_per_s or measured_peak(device, name))
     grids = experiment.store.grids
     return StagePlan(
         parameters=parameters(experiment, stage),
         training=training,
-        precision=precision.choose(training.precision, device).name,
+        precision=name,
         per_sample={"images": experiment.vqvae.frames} if stage == "vqvae" else {"tokens": grids.tokens},
         memory=memory,
         needed=memory.on_device(device),
-        step_s=memory.flops / (UTILISATION * flops_per_s),
-        validation_s=memory.validation_flops / (UTILISATION * flops_per_s),
+        step_s=memory.flops / speed,
+        validation_s=memory.validation_flops / speed,
         measured=0,
         # the newest, the best, and the one that is being written
         disk=memory.saved * (training.keep_checkpoints + int(training.keep_best) + 1),
@@ -121,32 +128,13 @@ def measure_step(experiment: Experiment, stage: Stage, device: torch.device, ste
         trial.step(regime)
         seconds = []
         for _ in range(steps):
-            _wait(device)
+            wait_for(device)
             start = time.perf_counter()
             trial.step(regime)
-            _wait(device)
+            wait_for(device)
             seconds.append(time.perf_counter() - start)
         mean += min(seconds) * count / training.steps
     return mean
-
-
-def device_speed(device: torch.device, at_least_s: float = 0.2) -> float:
-    """FLOPs a second of a large float32 matrix product on the device."""
-    a = torch.ones(PRODUCT, PRODUCT, device=device)
-    b = a @ a
-    _wait(device)
-    best, start = 0.0, time.perf_counter()
-    while time.perf_counter() - start < at_least_s:
-        before = time.perf_counter()
-        torch.mm(a, a, out=b)
-        _wait(device)
-        best = max(best, 2 * PRODUCT**3 / (time.perf_counter() - before))
-    return best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def token_bytes(experiment: Experiment, clips: int) -> int:

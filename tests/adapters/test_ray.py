@@ -13,6 +13,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pyarrow.fs
 import pytest
 import torch
@@ -99,12 +101,16 @@ def test_a_record_of_lost_checkpoints_is_left_aside_and_one_of_whole_ones_is_kep
 
 
 @pytest.mark.ray
-def test_two_workers_end_with_the_weights_of_one_without_ray(undisturbed: Run, run: Run) -> None:
+def test_two_workers_follow_one_without_ray(undisturbed: Run, run: Run) -> None:
+    """To rounding until k-means starts the codebook (after step 8), where a rounding decides which token is taken.
+
+    tests/vqvae/test_distributed.py compares weights over 20 steps, in settings that leave no such ties.
+    """
     run.finish(run.start())
-    alone, pair = weights(run), weights(undisturbed)
-    assert alone.keys() == pair.keys()
-    for name in alone:
-        torch.testing.assert_close(pair[name], alone[name], rtol=1e-3, atol=1e-4, msg=name)
+    alone, pair = (pandas.read_csv(one.output / "history.csv").set_index("step") for one in (run, undisturbed))
+    for name in ("loss", "psnr", "gradient_norm"):
+        np.testing.assert_allclose(pair.loc[[4, 8], name], alone.loc[[4, 8], name], rtol=1e-5)
+    np.testing.assert_allclose(pair.loc[24, "loss"], alone.loc[24, "loss"], rtol=0.02)
     said = undisturbed.errors()
     assert "effective batch 2: 2 workers with 1 samples each, on Ray (local)" in said
     assert "24/24" in said  # the workers' progress is seen at the driver
@@ -146,10 +152,9 @@ def test_sigterm_at_the_driver_makes_the_workers_write_a_checkpoint_and_ends_as_
     process.send_signal(signal.SIGTERM)
     run.finish(process, status=143)
     assert "stopped; run it again to go on" in run.errors()
-    run.finish(run.start())  # without Ray: the same work folder, the same training
-    ours, theirs = weights(run), weights(undisturbed)
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    run.finish(run.start(TWO))
+    assert "goes on from step" in run.errors()
+    assert_equal(run, undisturbed)
 
 
 @pytest.mark.ray

@@ -64,10 +64,10 @@ def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_t
     six, seven = (needed(QUICK, "vqvae", CPU, batch=n) for n in (6, 7))
     free = (six + seven) // 2
     found = dict(_named(remedies(wide, "vqvae", plan, CPU, free)))
-    assert list(found) == ["accumulation=2", "recompute=True", "batch=6"]
+    assert list(found) == ["accumulation=3", "recompute=True", "batch=6"]  # nine clips have no two equal parts
     assert found["batch=6"] == six
-    assert found["accumulation=2"] == needed(wide, "vqvae", CPU, accumulation=2) <= free
-    said = r"train_vqvae.training.batch = 9: takes .*fit: accumulation 2 \(.*\), recompute true \(.*\), batch 6 \("
+    assert found["accumulation=3"] == needed(wide, "vqvae", CPU, accumulation=3) <= free
+    said = r"train_vqvae.training.batch = 9: takes .*fit: accumulation 3 \(.*\), recompute true \(.*\), batch 6 \("
     with pytest.raises(ConfigError, match=said):
         check_fits(wide, "vqvae", plan, CPU, free)
     check_fits(wide, "vqvae", plan, CPU, plan.needed)
@@ -89,6 +89,16 @@ def test_both_are_named_where_neither_alone_keeps_the_batch(no_imports) -> None:
     one, both = needed(QUICK, "vqvae", CPU, batch=1), {"accumulation": 3, "recompute": True}
     free = (needed(wide, "vqvae", CPU, **both) + min(one, needed(wide, "vqvae", CPU, recompute=True))) // 2
     assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, free)))) == ["accumulation=3, recompute=True"]
+
+
+def test_a_smaller_batch_with_recompute_is_named_where_nothing_else_fits(no_imports) -> None:
+    """An adaptive weight knows no parts, and one clip is too much without recompute."""
+    rivals = AdversarialConfig(video=0.0, image=0.1, from_step=0, channels=8, layers=1, weight="adaptive")
+    wide = dataclasses.replace(QUICK.with_batch(3), vqvae_loss=dataclasses.replace(TINY.vqvae_loss, adversarial=rivals))
+    plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
+    free = needed(wide, "vqvae", CPU, batch=1, recompute=True)
+    assert free < needed(wide, "vqvae", CPU, batch=1)
+    assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, free)))) == ["batch=1, recompute=True"]
 
 
 def test_parts_are_not_named_where_the_loss_knows_none(no_imports) -> None:
