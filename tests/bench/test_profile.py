@@ -92,7 +92,7 @@ def test_a_row_of_make_bench_can_be_looked_at() -> None:
 
 def test_the_table_says_shares_of_the_time_and_of_the_peak() -> None:
     rows_ = [Row("aten::mm", "matmul", 2, 0.5, 3e6, 1e9), Row("aten::add", "elementwise and copies", 1, 0.25, 6e6, 0)]
-    text = profile.table(profile.Profile(1.0, rows_), 4e9, 1)
+    text = profile.table(profile.Profile(1.0, 1.5, rows_), 4e9, 1)
     assert "| matmul | 500 | 50% | 3 | 1.0 | 50% |" in text
     assert "| elementwise and copies | 250 | 25% | 6 |  |  |" in text
     assert "| between operators | 250 | 25% |" in text
