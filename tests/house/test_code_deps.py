@@ -53,7 +53,7 @@ def test_no_stage_depends_on_another_step_or_on_kubeflow(step: str) -> None:
 
 
 def test_modules_imported_by_name_are_known() -> None:
-    """The graph cannot see import_module of a module's name made up: each such place must be in UNSEEN, or load a step."""
+    """The graph cannot see import_module of a computed name: each such place must be in UNSEEN, or load a step."""
     found = set()
     for path in [*(ROOT / "moso").rglob("*.py"), *(ROOT / "components").rglob("*.py")]:
         if re.search(r"import_module\((f|MODULE)|__import__\(", path.read_text()):
