@@ -20,7 +20,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-data bench-serve chaos images
-.PHONY: test test-ray test-containers lint compile code-deps clean
+.PHONY: test test-slow test-ray test-containers lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -68,8 +68,11 @@ bench-serve: $(STAMP)  ## latency and throughput of the HTTP service, after `mak
 	@python -m bench.serving
 
 # A process a core, a file of tests on one of them (its fixtures are made once); one thread each.
-test: $(STAMP)  ## the tests
-	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not ray"
+test: $(STAMP)  ## the tests, but for those below
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not ray" --durations=25
+
+test-slow: $(STAMP)  ## the tests that take long: more two-worker trainings, a browser, a compiler, the plan's memory
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not ray" --durations=25
 
 test-ray: $(STAMP)  ## the tests that start Ray and kill its workers, one after the other; give them the machine alone
 	@OMP_NUM_THREADS=1 python -m pytest tests/adapters/test_ray.py -m ray --durations=10
