@@ -19,7 +19,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where Python is told to write no bytecode, every process would compile again what it imports; uv writes it once.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
-.PHONY: help setup repro bar ablations bench bench-scale bench-data bench-serve chaos images
+.PHONY: help setup repro bar ablations bench bench-scale bench-plan bench-data bench-serve chaos images
 .PHONY: test test-slow test-ray test-containers lint compile code-deps clean
 
 help:  ## this list
@@ -60,6 +60,9 @@ bench: $(STAMP)  ## speed and memory of both stages beside a plain reference: bu
 
 bench-scale: $(STAMP)  ## how time grows with batch and tokens, and memory with length and samples: build/bench-scale.json
 	@python -m bench.scale
+
+bench-plan: $(STAMP)  ## what `moso plan` says beside what trainings take: build/bench-plan.json (docs/plan.md)
+	@python -m bench.planning
 
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data
