@@ -31,6 +31,7 @@ from moso.provenance import write_json
 from moso.step import Context
 from moso.training.loop import train
 from moso.training.work import WorkFolder
+from moso.training.world import World
 
 FORMAT, VERSION = "moso.bench-plan", 1
 OUTPUT = Path("build/bench-plan.json")
@@ -87,9 +88,10 @@ def run_here(case: Case) -> dict[str, float]:
     objective = make_objective(experiment, case.stage, CPU)
     ends, after = [], objective.after_step
 
-    def timed(*arguments: Any) -> None:
-        after(*arguments)
+    def timed(step: int, world: World) -> dict[str, float]:
+        figures = after(step, world)
         ends.append(time.perf_counter())
+        return figures
 
     objective.after_step = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as work:
