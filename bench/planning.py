@@ -2,13 +2,13 @@
 
     python -m bench.planning [--case sim_push/default:vqvae …] [--output build/bench-plan.json]
 
-Each case is the first steps of the real loop, its checkpoint included, in a process of its own on random data. The
-table is that of docs/plan.md. Ten minutes on two cores, 8 GB of memory.
+Each case is the first steps of the real loop, checkpoints included, in a process of its own on random data.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from bench.machine import describe, say
+from bench.machine import busy, describe, say
+from bench.memory import Peak
 from bench.worker import MIB
 from moso.allocator import keep_freed_memory
 from moso.planning.plan import measure_step, plan_stage
@@ -47,24 +48,27 @@ class Case:
     Attributes:
         switches: settings of the loop laid over the preset's.
         steps: of the loop.
-        timed: its time is compared, too.
     """
 
     preset: str
     stage: Stage
     switches: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 12
-    timed: bool = True
 
     def experiment(self) -> Experiment:
-        """Its settings: no validation, one checkpoint behind the last step."""
-        changes = {**self.switches, "steps": self.steps, "validate_every": 0, "checkpoint_every": self.steps}
+        """Its settings: no validation, a checkpoint in the middle, so that steps follow that have it beside them."""
+        changes = {**self.switches, "steps": self.steps, "validate_every": 0, "checkpoint_every": self.steps // 2}
         return Experiment.of_preset(self.preset).with_training(self.stage, **changes)
 
     @property
+    def group(self) -> str:
+        """As --case takes it."""
+        return f"{self.preset}:{self.stage}"
+
+    @property
     def name(self) -> str:
-        """As --case takes it, the switches behind it."""
-        return f"{self.preset}:{self.stage}" + "".join(f" {key}={value}" for key, value in self.switches.items())
+        """That, the switches behind it."""
+        return self.group + "".join(f" {key}={value}" for key, value in self.switches.items())
 
 
 CASES = (
@@ -104,9 +108,8 @@ def run_here(case: Case) -> dict[str, float]:
             work=WorkFolder(Path(work), "measured"),
             context=Context(work=Path(work)),
         )
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    steps = [end - start for start, end in zip(ends[WARM - 1 :], ends[WARM:], strict=False)]
-    return {"bytes": 1024 * int(peak.split()[1]), "seconds": statistics.median(steps)}
+    seconds = statistics.median(end - start for start, end in itertools.pairwise(ends[WARM - 1 :]))
+    return {"bytes": Peak(CPU).bytes(), "seconds": seconds}
 
 
 def measured(case: Case) -> dict[str, float]:
@@ -128,7 +131,7 @@ def compare(case: Case) -> dict[str, Any]:
         "batch": plan.batch,
         "planned_bytes": plan.needed,
         "estimated_s": plan.step_s,
-        "tried_s": measure_step(experiment, case.stage, CPU, 2) if case.timed else None,
+        "tried_s": measure_step(experiment, case.stage, CPU, 2),
     }
     found = measured(case)
     return {**row, "measured_bytes": found["bytes"], "measured_s": found["seconds"]}
@@ -137,12 +140,10 @@ def compare(case: Case) -> dict[str, Any]:
 def line(row: Mapping[str, Any]) -> str:
     """A row in Markdown."""
     memory, seconds = row["measured_bytes"], row["measured_s"]
-    tried = row["tried_s"]
     return (
         f"| {row['case']} | {row['batch']} | {row['planned_bytes'] / MIB:,.0f} | {memory / MIB:,.0f} "
-        f"| {row['planned_bytes'] / memory - 1:+.1%} | {row['estimated_s']:.3g} "
-        f"| {'' if tried is None else f'{tried:.3g}'} | {seconds:.3g} | {row['estimated_s'] / seconds:.2f} x "
-        f"| {'' if tried is None else f'{tried / seconds:.2f} x'} |"
+        f"| {row['planned_bytes'] / memory - 1:+.1%} | {row['estimated_s']:.3g} | {row['tried_s']:.3g} "
+        f"| {seconds:.3g} | {row['estimated_s'] / seconds:.2f} x | {row['tried_s'] / seconds:.2f} x |"
     )
 
 
@@ -155,7 +156,8 @@ HEAD = (
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.planning")
-    parser.add_argument("--case", action="append", help="preset:stage, every case of it; all where none is named")
+    groups = sorted({case.group for case in CASES})
+    parser.add_argument("--case", action="append", choices=groups, help="every case of it; all where none is named")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--here", help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
@@ -163,18 +165,21 @@ def main(arguments: list[str] | None = None) -> None:
         preset, stage, switches, steps = json.loads(parsed.here)
         print(json.dumps(run_here(Case(preset, stage, switches, steps))))
         return
-    cases = [case for case in CASES if parsed.case is None or f"{case.preset}:{case.stage}" in parsed.case]
-    if not cases:
-        parser.error(f"--case: the cases are {', '.join(sorted({f'{case.preset}:{case.stage}' for case in CASES}))}")
+    cases = [case for case in CASES if case.group in (parsed.case or groups)]
+    machine = describe(CPU)  # first: its load is that of others
+    occupied = busy(machine["load"])
+    if occupied:
+        say(f"WARNING: the machine is busy (load {machine['load']:.1f}): do not trust the figures")
     for text in HEAD:
         print(text)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in cases:
         say(case.name)
         rows.append(compare(case))
         print(line(rows[-1]), flush=True)
     parsed.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(parsed.output, {"format": FORMAT, "format_version": VERSION, "machine": describe(CPU), "rows": rows})
+    found = {"format": FORMAT, "version": VERSION, "busy": occupied, "machine": machine, "rows": rows}
+    write_json(parsed.output, found)
 
 
 if __name__ == "__main__":
