@@ -20,7 +20,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
 .PHONY: help setup repro bar ablations bench bench-scale bench-plan bench-data bench-serve chaos images
-.PHONY: test test-slow test-ray test-containers lint compile code-deps clean
+.PHONY: test test-slow test-ray test-cluster test-containers lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,10 @@ images: $(STAMP)  ## the steps' images, by Docker or a container engine's script
 # A minute or two once the images are built; their first build takes a quarter of an hour.
 test-containers: $(STAMP)  ## builds the images and runs the pipeline in them; says what is missing where it cannot
 	@OMP_NUM_THREADS=1 python -m pytest tests/containers -m containers --durations=10
+
+# As root, with iproute2; minutes, of which most are Ray's starts.
+test-cluster: $(STAMP)  ## hosts in network namespaces, which fail (docs/ray.md)
+	@OMP_NUM_THREADS=1 python -m pytest tests/cluster -m cluster --durations=10
 
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
 	@ruff check .
