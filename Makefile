@@ -87,8 +87,8 @@ images: $(STAMP)  ## the steps' images, by Docker or a container engine's script
 test-containers: $(STAMP)  ## builds the images and runs the pipeline in them; says what is missing where it cannot
 	@OMP_NUM_THREADS=1 python -m pytest tests/containers -m containers --durations=10
 
-# As root, with iproute2; minutes, of which most are Ray's starts.
-test-cluster: $(STAMP)  ## hosts in network namespaces, which fail (docs/ray.md)
+# As root, with iproute2; a quarter of an hour, of which most is Ray's starts.
+test-cluster: $(STAMP)  ## Ray over hosts in network namespaces, some of which fail (docs/ray.md)
 	@OMP_NUM_THREADS=1 python -m pytest tests/cluster -m cluster --durations=10
 
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date

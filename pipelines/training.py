@@ -38,8 +38,9 @@ def training_pipeline(cluster: Cluster | None = None, keys: Mapping[str, str] | 
             promote, whose effect is in the registry.
 
     Returns:
-        A kfp pipeline. Its parameters: the resolved config of each step, `ray` (how many workers, on an own Ray in the
-        pod or a Ray cluster: components/scaling.py) and `raw_digest` (part of ingest's cache key).
+        A kfp pipeline. Its parameters: the resolved config of each step, `ray` (components/scaling.py: how many
+        workers, on a Ray of the pod's own; `submit` refuses a cluster's address) and `raw_digest` (part of ingest's
+        cache key).
     """
 
     @dsl.pipeline(name=NAME, description="MOSO: raw recordings -> trained, evaluated, registered model")
