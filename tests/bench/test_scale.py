@@ -89,7 +89,11 @@ def test_a_unit_without_a_curve_has_no_panel() -> None:
     assert "memory" not in chart([curve])
 
 
-SIZES = {**{curve: asked.small for curve, asked in scale.ASKED.items()}, "rollout_frames": (6, 12, 24), "samples": (4, 8, 16)}
+SIZES = {
+    **{curve: asked.small for curve, asked in scale.ASKED.items()},
+    "rollout_frames": (6, 12, 24),
+    "samples": (4, 8, 16),
+}
 
 
 @pytest.mark.parametrize("curve", CURVES)
