@@ -1,4 +1,4 @@
-"""train_vqvae as a person runs it, on a small frame cache, with or without Ray; and its workers' processes."""
+"""Steps as a person runs them, on a small frame cache, with or without Ray; and their workers' processes."""
 
 from __future__ import annotations
 
@@ -36,20 +36,29 @@ def frame_cache(folder: Path, size: int = 32) -> Path:
 
 
 class Run:
-    """One folder with its params.yaml, work folders and output."""
+    """One step's folder with its params.yaml, work folders and output.
 
-    def __init__(self, folder: Path, frames: Path, **training: Any) -> None:
+    Args:
+        folder: made where it is not there.
+        step: its name.
+        inputs: name -> folder.
+        output: the name of its only output.
+        section: of params.yaml, laid over sim_push's preset `tiny`.
+    """
+
+    def __init__(self, folder: Path, step: str, inputs: Mapping[str, Path], output: str, **section: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.frames = folder, frames
-        self.output = folder / "vqvae"
+        self.folder, self.step, self.inputs = folder, step, dict(inputs)
+        self.output = folder / output
         self.started: list[subprocess.Popen[str]] = []
-        params = {"dataset": "sim_push", "preset": "tiny", "seed": 0, "train_vqvae": {"training": training}}
+        params = {"dataset": "sim_push", "preset": "tiny", "seed": 0, step: section}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
     def start(self, ray: Mapping[str, Any] | None = None, **environment: str) -> subprocess.Popen[str]:
         """The step's process; its errors go to <folder>/errors, which later starts append to."""
-        command = [sys.executable, "-m", "components.train_vqvae.step"]
-        command += ["--in", f"frames={self.frames}", "--out", f"vqvae={self.output}"]
+        command = [sys.executable, "-m", f"components.{self.step}.step"]
+        command += [part for name, path in self.inputs.items() for part in ("--in", f"{name}={path}")]
+        command += ["--out", f"{self.output.name}={self.output}"]
         command += ["--params", str(self.folder / "params.yaml"), "--specs", str(ROOT / "data" / "specs")]
         settings = {
             "MOSO_TRACKING": "off",
@@ -82,7 +91,7 @@ class Run:
 
     def checkpoints(self) -> list[int]:
         """Steps of the checkpoints in the work folder."""
-        return sorted(int(p.name[5:]) for p in self.folder.glob("work/train_vqvae/*/checkpoints/step_*"))
+        return sorted(int(p.name[5:]) for p in self.folder.glob(f"work/{self.step}/*/checkpoints/step_*"))
 
     def until(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         """Wait until the condition holds, while the process runs."""

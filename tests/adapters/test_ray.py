@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -24,9 +26,15 @@ from safetensors.torch import load_file
 from moso.adapters import ray as adapter
 from moso.adapters.ray import RayError
 from moso.adapters.ray_storage import RECORD, Storage
+from moso.provenance import read_provenance
 
 TWO = {"workers": 2}
 STEPS = {"steps": 24, "checkpoint_every": 4}
+
+
+def stage_1(folder: Path, frames: Path) -> Run:
+    """A run of train_vqvae."""
+    return Run(folder, "train_vqvae", {"frames": frames}, "vqvae", training=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with two workers that nothing happened to."""
-    run = Run(tmp_path_factory.mktemp("undisturbed"), frames, **STEPS)
+    run = stage_1(tmp_path_factory.mktemp("undisturbed"), frames)
     run.finish(run.start(TWO))
     return run
 
@@ -46,10 +54,23 @@ def undisturbed(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def run(frames: Path, tmp_path: Path) -> Iterator[Run]:
     """A run of the same settings in a folder of its own."""
-    run = Run(tmp_path, frames, **STEPS)
+    run = stage_1(tmp_path, frames)
     yield run
     for process in run.started:
         end(process)
+
+
+@pytest.fixture(scope="module")
+def one_store(undisturbed: Run, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """extract_tokens in one process, without Ray."""
+    run = extraction(tmp_path_factory.mktemp("one_store"), frames, undisturbed)
+    run.finish(run.start())
+    return run
+
+
+def extraction(folder: Path, frames: Path, stage_1: Run) -> Run:
+    """A run of extract_tokens in five batches, of which the last is not full."""
+    return Run(folder, "extract_tokens", {"frames": frames, "vqvae": stage_1.output}, "tokens", batch=16)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -98,6 +119,24 @@ def test_a_record_of_lost_checkpoints_is_left_aside_and_one_of_whole_ones_is_kep
     assert isinstance(storage.filesystem, pyarrow.fs.LocalFileSystem)
     storage.discard()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_bucket_holds_a_run_and_a_lost_one_is_named_in_one_line(
+    s3: tuple[Any, str], s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, bucket = s3
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*s3_server))
+    client.put_object(Bucket=bucket, Key=f"checkpoints/run/{RECORD}", Body=b"cut o")
+    storage = Storage.at(f"s3://{bucket}/checkpoints", "run")
+    keys = {found["Key"].rpartition("/")[2] for found in client.list_objects_v2(Bucket=bucket)["Contents"]}
+    assert {f"{RECORD}.damaged", ".moso"} <= keys
+    assert RECORD not in keys
+    storage.discard()
+    left = client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    assert [found["Key"] for found in left if found["Key"].startswith("checkpoints/run/")] == []
+    with pytest.raises(RayError, match=r"ray\.storage = 's3://moso-no-such-bucket/x'.*check the address") as caught:
+        Storage.at("s3://moso-no-such-bucket/x", "run")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.ray
@@ -158,8 +197,80 @@ def test_sigterm_at_the_driver_makes_the_workers_write_a_checkpoint_and_ends_as_
 
 
 @pytest.mark.ray
+def test_two_workers_extract_the_store_of_one_byte_for_byte(
+    one_store: Run, undisturbed: Run, frames: Path, tmp_path: Path
+) -> None:
+    run = extraction(tmp_path, frames, undisturbed)
+    try:
+        run.finish(run.start(TWO))
+    finally:
+        end(run.started[0])
+    assert "batches of 16 clips, dealt to 2 workers, on Ray (local)" in run.errors()
+    names = sorted(path.relative_to(one_store.output) for path in one_store.output.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(run.output) for path in run.output.rglob("*") if path.is_file())
+    assert any(name.suffix == ".npy" for name in names), names
+    for name in names:
+        if name.name != "provenance.json":  # it says when
+            assert (run.output / name).read_bytes() == (one_store.output / name).read_bytes(), name
+    assert read_provenance(run.output)["digest"] == read_provenance(one_store.output)["digest"]
+
+
+@pytest.mark.ray
+def test_two_workers_train_stage_2_as_one_without_ray(one_store: Run, tmp_path: Path) -> None:
+    alone, pair = (
+        Run(
+            tmp_path / name,
+            "train_transformer",
+            {"tokens": one_store.output},
+            "transformer",
+            model={"dropout": 0.0},
+            training={"steps": 20, "log_every": 1},
+        )
+        for name in ("alone", "pair")
+    )
+    alone.finish(alone.start())
+    try:
+        pair.finish(pair.start(TWO))
+    finally:
+        end(pair.started[0])
+    assert "effective batch 4: 2 workers with 2 samples each, on Ray (local)" in pair.errors()
+    one, two = (pandas.read_csv(run.output / "history.csv").set_index("step") for run in (alone, pair))
+    assert len(one) == len(two) == 20
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3)
+    ours, theirs = weights(pair), weights(alone)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.ray
+def test_a_training_whose_machine_is_gone_goes_on_from_the_copies_in_s3(
+    undisturbed: Run, run: Run, s3: tuple[Any, str], s3_server: tuple[str, int]
+) -> None:
+    client, bucket = s3
+    asked = {**TWO, "storage": f"s3://{bucket}/checkpoints"}
+    endpoint = "http://{}:{}".format(*s3_server)
+
+    def copies() -> set[str]:
+        """The checkpoints in the bucket of which all parts are there."""
+        keys = [found["Key"] for found in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return {key.split("/")[-2] for key in keys if key.endswith("state.json")}
+
+    process = run.start(asked, AWS_ENDPOINT_URL=endpoint)
+    run.until(lambda: len(copies()) > 0, process)
+    process.send_signal(signal.SIGTERM)
+    run.finish(process, status=143)
+    shutil.rmtree(run.folder / "work")
+    run.finish(run.start(asked, AWS_ENDPOINT_URL=endpoint))
+    assert "goes on from step" in run.errors()
+    assert_equal(run, undisturbed)
+    assert copies() == set()  # they go once the output is whole
+
+
+@pytest.mark.ray
 def test_an_error_that_a_user_must_mend_is_one_line_and_not_tried_again(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", frame_cache(tmp_path / "frames", size=16), **STEPS)
+    run = stage_1(tmp_path / "run", frame_cache(tmp_path / "frames", size=16))
     run.finish(run.start(TWO), status=1)
     assert run.errors().strip().splitlines()[-1].startswith("train_vqvae: model.height = 32: the frames' height is 16")
     assert "failed" not in run.errors()
