@@ -22,6 +22,7 @@ from moso.adapters.mlflow_registry import Registry, resolve
 from moso.config import resolve_section
 from moso.errors import ConfigError, DataError, FormatError, MismatchError, MosoError
 from moso.provenance import read_provenance
+from moso.registry.decision_log import ACTIONS, Aliases
 from moso.registry.policy import PromotionPolicy
 from moso.step import Context
 from moso.tasks.model import Model
@@ -319,7 +320,9 @@ def test_the_policy_file_says_what_the_code_does():
     policy = yaml.safe_load((ROOT / "mlflow" / "registry-policy.yaml").read_text())
     stated = {key: value for key, value in policy["promotion"].items() if not isinstance(value, list)}
     assert stated == dataclasses.asdict(PromotionPolicy())
-    assert list(policy["aliases"]) == [Config().alias]
+    assert list(policy["aliases"]) == [field.name for field in dataclasses.fields(Aliases)]
+    assert next(iter(policy["aliases"])) == Config().alias
+    assert tuple(policy["decisions"]) == ACTIONS
 
 
 REQUESTS = {
