@@ -175,15 +175,14 @@ def _register(
         "git_commit": trained["git_commit"],
         "package_version": trained["package_version"],
         "seed": trained["seed"],
+        "image": os.environ.get("MOSO_IMAGE") or "none",
+        "parent_version": _parent(registry, name, parts),
     }
-    image = os.environ.get("MOSO_IMAGE") or "none"
     tags = {
         mlflow_registry.MODEL_DIGEST: model.digest,
         **{f"moso.{key}_digest": part["digest"] for key, part in parts.items()},
         **{f"moso.{key}": str(value) for key, value in origin.items()},
         "moso.packaged_code_digest": code_digest(),
-        "moso.image": image,
-        "moso.parent_version": _parent(registry, name, trained),
         **evaluation.tags(candidate, parts["report"]["digest"]),
     }
     sizes = {key: getattr(model, key) for key in ("given_frames", "clip_frames", "height", "width")}
@@ -208,15 +207,17 @@ def _register(
         return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, [card_file]))
 
 
-def _parent(registry: Registry, name: str, transformer: Mapping[str, Any]) -> str:
-    """The version that this model was fine-tuned from, "none", or a digest where no version has it."""
-    digest = transformer["inputs"].get("parent")
-    if not digest:
-        return "none"
-    for tag in (mlflow_registry.MODEL_DIGEST, "moso.transformer_digest"):
-        if parent := registry.found_by(name, tag, digest):
-            return f"models:/{name}/{parent.number}"
-    return f"not registered: {digest}"
+def _parent(registry: Registry, name: str, parts: Mapping[str, Any]) -> str:
+    """The version that this model was fine-tuned from, "none", or a digest where no version has it.
+
+    Its transformer's parent, else its VQVAE's; the first version that brought those weights.
+    """
+    for part in ("transformer", "vqvae"):
+        digest = parts[part]["inputs"].get("parent")
+        if digest:
+            parent = registry.found_by(name, f"moso.{part}_digest", digest)
+            return f"models:/{name}/{parent.number}" if parent else f"not registered: {part} {digest}"
+    return "none"
 
 
 def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, Any]:

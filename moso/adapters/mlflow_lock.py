@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 OWNER, BEAT, RELEASED = "moso.lock.owner", "moso.lock.beat", "moso.lock.released"
-GENERATION = re.compile(r"\.lock\.(\d{6,})$")
+GENERATION = re.compile(r"(?P<model>.+)\.lock\.(?P<number>\d{6,})")
 LEASE_S = 60.0  # no source: a stalled network is waited for, a person is not kept for long
 POLL_S = 0.2
 
@@ -128,20 +128,25 @@ class _Generations:
             self.client.set_registered_model_tag(self.name(self.number), RELEASED, "true")
 
     def _newest(self) -> tuple[int, dict[str, str]]:
+        found = self._generations()
+        if not found:
+            return 0, {}
+        newest = max(found)
+        return newest, dict(found[newest].tags)
+
+    def _generations(self) -> dict[int, Any]:
         found: dict[int, Any] = {}
         token = None
         while True:
             page = self.client.search_registered_models(f"name LIKE '{self.model}.lock.%'", page_token=token)
             for entity in page:
-                if match := GENERATION.search(entity.name):
-                    found[int(match[1])] = entity
+                # LIKE takes "_" for any character: moso-a_b's search finds the locks of moso-a.b, too.
+                match = GENERATION.fullmatch(entity.name)
+                if match and match["model"] == self.model:
+                    found[int(match["number"])] = entity
             token = page.token
             if not token:
-                break
-        if not found:
-            return 0, {}
-        newest = max(found)
-        return newest, dict(found[newest].tags)
+                return found
 
     def _create(self, number: int) -> bool:
         from mlflow.exceptions import MlflowException
@@ -169,8 +174,7 @@ class _Generations:
 
     def _tidy(self) -> None:
         # Few at a time lie below: each holder removes what it finds. Failing to is no reason not to go on.
-        for entity in self.client.search_registered_models(f"name LIKE '{self.model}.lock.%'"):
-            match = GENERATION.search(entity.name)
-            if match and int(match[1]) < self.number:
+        for number, entity in self._generations().items():
+            if number < self.number:
                 with contextlib.suppress(Exception):
                     self.client.delete_registered_model(entity.name)

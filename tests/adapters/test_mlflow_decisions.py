@@ -260,6 +260,17 @@ def test_an_old_generation_made_anew_by_one_that_slept_is_given_back(uri):
     assert slept._newest()[0] == 3  # so that `take` gives it back
 
 
+def test_models_whose_names_a_search_takes_for_each_other_have_locks_of_their_own(uri):
+    client = MlflowClient(uri, uri)
+    other, ours = (mlflow_lock._Generations(client, "here", name, 60.0) for name in ("moso-a.b", "moso-a_b"))
+    other.take()  # "_" stands for any character where MLflow searches
+    ours.take()
+    assert (other.number, ours.number) == (1, 1)
+    ours.release()
+    ours.take()
+    other.check()
+
+
 def test_secrets_planted_in_reasons_addresses_and_the_environment_are_nowhere_in_the_store(
     log, uri, monkeypatch, capsys
 ):
