@@ -138,7 +138,8 @@ def trace(claims: Mapping[str, str], root: Path, extra: tuple[Path, ...] = ()) -
         links[what, digest] = link
         if artefact is not None:
             inputs = artefact.record.get("inputs") or {}
-            waiting += [(str(name), str(value), what) for name, value in inputs.items()]
+            # A fine-tuned model's parent is of its own kind.
+            waiting += [(what if name == "parent" else str(name), str(value), what) for name, value in inputs.items()]
     rank = {what: i for i, what in enumerate(ORDER)}
     chain = sorted(links.values(), key=lambda link: rank.get(link.what, len(rank)))
     return [*chain, *_episodes(chain)]
