@@ -1,19 +1,19 @@
 """Fine-tuning Stage II: the parent's weights, or a refusal that names what does not fit."""
 
+import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_transformers import SMALL, write_store
+from small_transformers import SMALL
 
 from components.train_transformer.step import Config, build_model, fine_tune_, run
 from moso.config import build
 from moso.errors import FormatError, MismatchError
 from moso.provenance import read_provenance
 from moso.step import Context
-from moso.tokens.store import TokenStore
+from moso.tokens.store import TokenStore, codebook_digest
 
 SECTION = {
     "model": {**SMALL, "dropout": 0.1},
@@ -73,10 +73,10 @@ def test_dropout_may_differ(store, parent):
     _started(store, parent, model={**SECTION["model"], "dropout": 0.0})
 
 
-def test_tokens_of_another_codebook_are_refused(store, parent, tmp_path):
-    other = write_store(tmp_path / "other")
-    codes = np.load(other.folder / "codebook.npy") + 1
-    foreign = TokenStore(other.folder, other.settings, torch.as_tensor(codes), other.table)
+def test_tokens_of_another_codebook_are_refused(store, parent):
+    codes = store.codebook + 1
+    settings = dataclasses.replace(store.settings, codebook_digest=codebook_digest(codes))
+    foreign = TokenStore(store.folder, settings, codes, store.table)
     with pytest.raises(MismatchError, match="codebook_digest"):
         _started(foreign, parent)
 
