@@ -14,6 +14,7 @@ and until its last steps nothing outside the state folder has changed: the champ
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -41,7 +42,7 @@ from moso.frames.cache import FrameCache
 from moso.provenance import FILE, atomic_folder, digest_json, read_provenance, write_json
 from moso.registry.decide import figures
 from moso.retraining.drift_page import drift_lines, render_drift_page
-from moso.retraining.lease import FolderPlace, Place, holding
+from moso.retraining.lease import FolderPlace, Lease, LeaseLost, Place, holding
 from moso.retraining.measure import measure_drift
 from moso.retraining.news import new_episodes, new_files
 from moso.retraining.subset import write_subset
@@ -90,21 +91,22 @@ def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
     check_address(os.environ.get("MOSO_WEBHOOK"))
     configs = project.configs(settings)
     project.state.mkdir(parents=True, exist_ok=True)
-    with _alone(project, settings):
+    with _alone(project, settings) as lease:
         current = _begun(project, settings, configs) or _look(project, settings, configs)
         if "outcome" in current:
             return current
-        result = _Run(project, settings, configs, current).go()
+        result = _Run(project, settings, configs, current, lease).go()
+        notify(result)
         _finish(project, current)
-    notify(result)
     return result
 
 
 @contextlib.contextmanager
-def _alone(project: Project, settings: RetrainSettings) -> Iterator[None]:
+def _alone(project: Project, settings: RetrainSettings) -> Iterator[Lease]:
     # A step that is asked to stop writes a checkpoint: whoever has the lock now goes on from it.
-    with holding(_place(project, settings), 60 * settings.lease_minutes, lambda: os.kill(os.getpid(), signal.SIGTERM)):
-        yield
+    stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    with holding(_place(project, settings), 60 * settings.lease_minutes, stop) as lease:
+        yield lease
 
 
 def _place(project: Project, settings: RetrainSettings) -> Place:
@@ -214,9 +216,14 @@ class _Run:
     """One retraining, from its episodes to the decision; every part is skipped whose output is there."""
 
     def __init__(
-        self, project: Project, settings: RetrainSettings, configs: Mapping[str, Any], current: Mapping[str, Any]
+        self,
+        project: Project,
+        settings: RetrainSettings,
+        configs: Mapping[str, Any],
+        current: Mapping[str, Any],
+        lease: Lease,
     ) -> None:
-        self.settings, self.configs, self.current = settings, configs, current
+        self.settings, self.configs, self.current, self.lease = settings, configs, current, lease
         self.folder = project.state / "runs" / current["id"]
         self.frozen = project.state / "frozen" / "frames"
         self.ray = project.params.get("ray")
@@ -241,6 +248,8 @@ class _Run:
         return result
 
     def _step(self, step: str, inputs: dict[str, Path], outputs: dict[str, Path], config: Any = None) -> None:
+        if self.lease.lost:  # a signal between two steps reaches none of them
+            raise LeaseLost(f"{self.lease.place.where}: another retraining has the lock; this one ends before {step}")
         _step(step, self.configs, inputs, outputs, config, self.ray)
 
     def _extract(self, name: str, vqvae: Path) -> Path:

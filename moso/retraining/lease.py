@@ -132,11 +132,15 @@ class FolderPlace:
 
 
 class Lease:
-    """The lock as this owner holds it. Made by `take`."""
+    """The lock as this owner holds it. Made by `take`.
+
+    Attributes:
+        lost: set by `holding`: it is not ours any more, and nothing outside may be changed.
+    """
 
     def __init__(self, place: Place, owner: str, version: str, seconds: float, clock: Callable[[], float]) -> None:
         self.place, self.owner, self.seconds = place, owner, seconds
-        self._version, self._clock = version, clock
+        self._version, self._clock, self.lost = version, clock, False
 
     def renew(self) -> None:
         """Put the expiry off.
@@ -216,6 +220,10 @@ def holding(place: Place, seconds: float, on_loss: Callable[[], None]) -> Iterat
     lease = take(place, seconds)
     done = threading.Event()
 
+    def lose() -> None:
+        lease.lost = True
+        on_loss()
+
     def keep() -> None:
         renewed = time.monotonic()
         while not done.wait(seconds / 4):
@@ -223,12 +231,10 @@ def holding(place: Place, seconds: float, on_loss: Callable[[], None]) -> Iterat
                 lease.renew()
                 renewed = time.monotonic()
             except LeaseLost:
-                on_loss()
-                return
-            except (MosoError, OSError):  # the store is away: ask again, as long as the lock is ours
+                return lose()
+            except (MosoError, OSError):  # the store is away: ask again, as long as the lock is surely ours
                 if time.monotonic() - renewed > seconds / 2:
-                    on_loss()
-                    return
+                    return lose()
 
     thread = threading.Thread(target=keep, name="lease", daemon=True)
     thread.start()

@@ -109,12 +109,12 @@ def test_a_killed_process_keeps_the_lock_until_it_expires(tmp_path):
 
 def test_who_loses_the_lock_is_told(tmp_path):
     place, lost = FolderPlace(tmp_path), []
-    with holding(place, 0.4, lambda: lost.append(True)):
+    with holding(place, 0.4, lambda: lost.append(True)) as lease:
         thief = take(place, 60.0, clock=lambda: time.time() + 10)
         deadline = time.monotonic() + 30
         while not lost and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert lost == [True]
+    assert (lost, lease.lost) == ([True], True)
     thief.renew()  # leaving the body left the new owner's lock alone
 
 
