@@ -19,8 +19,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where Python is told to write no bytecode, every process would compile again what it imports; uv writes it once.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
-.PHONY: help setup repro demo-retrain bar ablations bench bench-scale bench-data bench-serve chaos images
-.PHONY: test test-ray test-containers lint compile code-deps clean
+.PHONY: help setup repro demo-retrain bar ablations bench bench-scale bench-plan bench-data bench-serve chaos images
+.PHONY: test test-slow test-ray test-cluster test-containers lint compile code-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ bench: $(STAMP)  ## speed and memory of both stages beside a plain reference: bu
 bench-scale: $(STAMP)  ## how time grows with batch and tokens, and memory with length and samples: build/bench-scale.json
 	@python -m bench.scale
 
+bench-plan: $(STAMP)  ## what `moso plan` says beside what trainings take: build/bench-plan.json (docs/plan.md)
+	@python -m bench.planning
+
 bench-data: $(STAMP)  ## speed of the data's way, from raw to clip: build/bench-data.json (docs/performance.md)
 	@python -m bench.data
 
@@ -71,8 +74,11 @@ bench-serve: $(STAMP)  ## latency and throughput of the HTTP service, after `mak
 	@python -m bench.serving
 
 # A process a core, a file of tests on one of them (its fixtures are made once); one thread each.
-test: $(STAMP)  ## the tests
-	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not ray"
+test: $(STAMP)  ## the tests, but for those below
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not ray" --durations=25
+
+test-slow: $(STAMP)  ## the tests that take long: more two-worker trainings, a browser, a compiler, the plan's memory
+	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not ray" --durations=25
 
 test-ray: $(STAMP)  ## the tests that start Ray and kill its workers, one after the other; give them the machine alone
 	@OMP_NUM_THREADS=1 python -m pytest tests/adapters/test_ray.py -m ray --durations=10
@@ -83,6 +89,10 @@ images: $(STAMP)  ## the steps' images, by Docker or a container engine's script
 # A minute or two once the images are built; their first build takes a quarter of an hour.
 test-containers: $(STAMP)  ## builds the images and runs the pipeline in them; says what is missing where it cannot
 	@OMP_NUM_THREADS=1 python -m pytest tests/containers -m containers --durations=10
+
+# As root, with iproute2; minutes, of which most are Ray's starts.
+test-cluster: $(STAMP)  ## hosts in network namespaces, which fail (docs/ray.md)
+	@OMP_NUM_THREADS=1 python -m pytest tests/cluster -m cluster --durations=10
 
 lint: $(STAMP)  ## ruff, types, import rules, and what is generated is up to date
 	@ruff check .

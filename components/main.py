@@ -24,13 +24,13 @@ from typing import Any, NoReturn
 from components.config import load_params, resolve, resolve_all
 from moso.allocator import keep_freed_memory
 from moso.config import build
+from moso.disk import is_full
 from moso.errors import ConfigError, MosoError, StopRequested
 from moso.step import Context, Paths, StopSignal
 from moso.tracking import NullTracker, Tracker
 from moso.workers import available_cores
 
 MODULE = "components.{step}.step"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 STOPPED = 143  # what a shell reports for SIGTERM: the caller sees "interrupted", not "failed"
 Run = Callable[[Any, Paths, Paths, Context], None]
 
@@ -51,10 +51,9 @@ class NamedPaths(dict[str, Path]):
 def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = None) -> NoReturn:
     """Command line of one step; ends the process.
 
-    Exit status: 0 done, 1 a MosoError or a full disk (printed as one line), 143 stopped on request. Anything else is a
-    bug and keeps its traceback.
+    Exit status: 0 done, otherwise that of `ending`.
     """
-    try:
+    with ending(step):
         parsed = _parser(step).parse_args(arguments)
         params = load_params(parsed.params)
         config: Any = resolve(step, schema, params, parsed.specs)
@@ -62,18 +61,6 @@ def main(step: str, schema: type, run: Run, arguments: Sequence[str] | None = No
         inputs = NamedPaths(step, "--in", dict(parsed.inputs))
         outputs = NamedPaths(step, "--out", dict(parsed.outputs))
         execute(step, run, config, inputs, outputs, params.get("ray"))
-    except StopRequested as stop:
-        print(f"{step}: stopped; run it again to go on ({stop})", file=sys.stderr)
-        sys.exit(STOPPED)
-    except MosoError as error:
-        print(f"{step}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        where = error.filename or "the disk of the outputs, or of the work folders (MOSO_WORK)"
-        print(f"{step}: {where}: {error.strerror}; make room there and run it again: it goes on", file=sys.stderr)
-        sys.exit(1)
     sys.exit(0)
 
 
@@ -92,11 +79,42 @@ def call(
         inputs: name -> path of each input.
         outputs: name -> path to write each output to.
         ray: params.yaml's `ray` (components/scaling.py), for the steps that several workers can run.
+
+    Where the step fails by an error that a person must mend, the process ends as `ending` says.
     """
-    module = importlib.import_module(MODULE.format(step=step))
-    named_inputs = NamedPaths(step, "input", {name: Path(path) for name, path in inputs.items()})
-    named_outputs = NamedPaths(step, "output", {name: Path(path) for name, path in outputs.items()})
-    execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs, ray)
+    with ending(step):
+        module = importlib.import_module(MODULE.format(step=step))
+        named_inputs = NamedPaths(step, "input", {name: Path(path) for name, path in inputs.items()})
+        named_outputs = NamedPaths(step, "output", {name: Path(path) for name, path in outputs.items()})
+        execute(step, module.run, build(module.Config, config, step), named_inputs, named_outputs, ray)
+
+
+@contextlib.contextmanager
+def ending(step: str) -> Iterator[None]:
+    """What a person must do something about ends the process with one line on stderr, so that a pod's log ends in it.
+
+    Exit status: 1 after a MosoError or a full disk, 143 where the step was stopped on request. Anything else is a bug
+    and keeps its traceback.
+    """
+    try:
+        yield
+    except StopRequested as stop:
+        _say(step, f"stopped; run it again to go on ({stop})")
+        sys.exit(STOPPED)
+    except MosoError as error:
+        _say(step, str(error))
+        sys.exit(1)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        where = getattr(error, "filename", None) or "the disk of the outputs, or of the work folders (MOSO_WORK)"
+        why = getattr(error, "strerror", None) or os.strerror(errno.ENOSPC)
+        _say(step, f"{where}: {why}; make room there and run it again: it goes on")
+        sys.exit(1)
+
+
+def _say(step: str, line: str) -> None:
+    print(f"{step}: {line}", file=sys.stderr, flush=True)
 
 
 def show(report: str, metrics: Any, page: Any) -> None:

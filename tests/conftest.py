@@ -4,9 +4,14 @@ MOSO_TYPECHECK=off leaves it out. Processes that tests start are not checked.
 """
 
 import os
+import subprocess
 import sys
 import types
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 # No test sends usage figures anywhere.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -36,3 +41,14 @@ def _check_shapes() -> None:
 
 if os.environ.get("MOSO_TYPECHECK", "on") != "off":
     _check_shapes()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here (not root); the limit on a file's size is tested all the same")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

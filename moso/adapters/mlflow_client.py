@@ -34,6 +34,10 @@ QUIET = {
 # Two short tries at the first contact with a server, where MLflow would try for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
+# MLflow's client says 401 and 403 in this text alone.
+_DENIED = re.compile(r"error code 40[13]\b")
+LOG_IN = "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN (on Kubeflow: a Secret)"
+
 
 class TrackingError(MosoError):
     """MLflow is not installed, or the tracking server or registry cannot be reached or refuses."""
@@ -115,7 +119,8 @@ def reported(what: str) -> Iterator[None]:
     except MosoError:
         raise
     except Exception as error:
-        raise TrackingError(f"{what}: {one_line(error)}") from error
+        remedy = LOG_IN if _DENIED.search(str(error)) else ""
+        raise TrackingError(f"{what}: {one_line(error)}{remedy}") from error
 
 
 def one_line(error: Exception, limit: int = 300) -> str:

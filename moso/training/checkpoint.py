@@ -16,11 +16,9 @@ Reading checks all checksums; a damaged checkpoint is skipped with a warning and
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -32,13 +30,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from moso.disk import is_full
 from moso.errors import CheckpointError
 from moso.provenance import digest_file, digest_json
 
 VERSION = 1
 _PREFIX, _PARTIAL = "step_", ".partial"
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _refusal(folder: Path, checkpoint: Checkpoint, error: Exception) -> str:
     kept = next((int(path.name.removeprefix(_PREFIX)) for path in _newest_first(folder)), None)
     goes_on = "from the start" if kept is None else f"from step {kept}"
     what = f"{folder}: the checkpoint of step {checkpoint.step} could not be written"
-    if _number(error) in _FULL:
+    if is_full(error):
         needed = sum(tensor.nbytes for group in checkpoint.tensors.values() for tensor in group.values())
         free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
         return (
@@ -118,14 +116,6 @@ def _refusal(folder: Path, checkpoint: Checkpoint, error: Exception) -> str:
         )
     reason = " ".join(str(error).split())
     return f"{what} ({reason}); make the folder writable and run it again: it goes on {goes_on}"
-
-
-def _number(error: Exception) -> int | None:
-    """The system's number of an error; safetensors, written in Rust, has it in its text."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found[1]) if found else None
 
 
 def load(path: Path) -> Checkpoint:

@@ -33,7 +33,13 @@ def run(config, inputs, outputs, context):
     outputs["result"].write_text(json.dumps(seen))
     BODY
 
-outside.main("promote", Config, run)
+START
+"""
+BY_COMMAND_LINE = 'outside.main("promote", Config, run)'
+AS_COMPONENT = """
+outside.MODULE = "__main__"
+outside.call("promote", {"seed": 7}, {"source": "source"}, {"result": "result"})
+print("behind the call")
 """
 
 
@@ -42,16 +48,21 @@ def step(tmp_path: Path):
     (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "source").write_text("hello")
 
-    def start(*arguments: str, body: str = "pass") -> subprocess.Popen[str]:
-        (tmp_path / "step.py").write_text(STEP.replace("BODY", body))
+    def start(
+        *arguments: str, body: str = "pass", by: str = BY_COMMAND_LINE, stdout: int | None = None
+    ) -> subprocess.Popen[str]:
+        (tmp_path / "step.py").write_text(STEP.replace("BODY", body).replace("START", by))
         environment = {**os.environ, "MOSO_TRACKING": "off"}
         command = [sys.executable, "step.py", *arguments]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, text=True, stdout=stdout, stderr=subprocess.PIPE
+        )
 
     return start
 
 
 PATHS = ("--in", "source=source", "--out", "result=result")
+both = pytest.mark.parametrize("by", [BY_COMMAND_LINE, AS_COMPONENT], ids=["command line", "component"])
 
 
 def test_a_step_gets_its_config_its_named_paths_and_a_work_folder_of_its_own(step, tmp_path: Path) -> None:
@@ -61,23 +72,50 @@ def test_a_step_gets_its_config_its_named_paths_and_a_work_folder_of_its_own(ste
     assert result == {"seed": 7, "input": "hello", "work": str(tmp_path / ".work" / "promote")}
 
 
-def test_a_moso_error_is_one_line_and_exit_status_1(step) -> None:
-    process = step(*PATHS, body='raise DataError("episode 3 is empty")')
+@both
+def test_a_moso_error_is_one_line_and_exit_status_1(step, by: str) -> None:
+    process = step(*PATHS, body='raise DataError("episode 3 is empty")', by=by)
     assert process.wait() == 1
     assert process.stderr.read() == "promote: episode 3 is empty\n"
 
 
-def test_a_full_disk_is_one_line_that_says_what_to_do(step) -> None:
-    """/dev/full answers every write as a full disk does."""
-    process = step(*PATHS, body='open("/dev/full", "w").write("x" * 99999)')
+WRITES = {
+    "a file": 'open("/dev/full", "w").write("x" * 99999)',
+    "numpy": 'import numpy; numpy.save("DISK/tokens.npy", numpy.zeros(10**6))',
+    "arrow": """import numpy, pyarrow, pyarrow.parquet as parquet
+    parquet.write_table(pyarrow.table({"a": numpy.random.rand(10**6)}), "DISK/episodes.parquet")""",
+    "safetensors": """import torch
+    from safetensors.torch import save_file
+    save_file({"weight": torch.zeros(10**6)}, "DISK/model.safetensors")""",
+}
+
+
+@both
+@pytest.mark.parametrize("writer", WRITES)
+def test_a_full_disk_is_one_line_that_says_what_to_do(
+    step, request: pytest.FixtureRequest, writer: str, by: str
+) -> None:
+    """/dev/full answers every write as a full disk does; libraries that write more than bytes are given a small one."""
+    body = WRITES[writer]
+    if "DISK" in body:
+        body = body.replace("DISK", str(request.getfixturevalue("small_disk")))
+    process = step(*PATHS, body=body, by=by)
     assert process.wait() == 1
     error = process.stderr.read()
     assert error.count("\n") == 1, error
-    assert "No space left on device; make room there and run it again" in error
+    assert error.startswith("promote: ")
+    assert "make room there and run it again" in error
 
 
-def test_a_bug_keeps_its_traceback(step) -> None:
-    process = step(*PATHS, body="raise ZeroDivisionError")
+def test_what_a_component_does_behind_its_call_waits_for_the_step(step) -> None:
+    process = step(by=AS_COMPONENT, stdout=subprocess.PIPE)
+    assert process.wait() == 0, process.stderr.read()
+    assert process.stdout.read() == "behind the call\n"
+
+
+@both
+def test_a_bug_keeps_its_traceback(step, by: str) -> None:
+    process = step(*PATHS, body="raise ZeroDivisionError", by=by)
     assert process.wait() == 1
     assert "Traceback" in process.stderr.read()
 
@@ -90,12 +128,13 @@ def test_a_missing_path_is_named_with_the_option_that_gives_it(step) -> None:
     assert message.count("\n") == 1
 
 
+@both
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_asks_the_step_to_stop_and_it_ends_as_interrupted(step, tmp_path: Path, number: int) -> None:
+def test_a_signal_asks_the_step_to_stop_and_it_ends_as_interrupted(step, tmp_path: Path, number: int, by: str) -> None:
     body = """open("ready", "w").close()
     while not context.stop: time.sleep(0.01)
     raise StopRequested("checkpoint 5 is written")"""
-    process = step(*PATHS, body=body)
+    process = step(*PATHS, body=body, by=by)
     while not (tmp_path / "ready").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

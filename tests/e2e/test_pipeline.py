@@ -22,7 +22,6 @@ import yaml
 from components.config import STEPS
 from moso.provenance import digest_folder
 
-pytestmark = pytest.mark.slow
 Clone = Any  # tests/e2e/conftest.py; pytest's importlib mode has no name to import it by
 
 FOLDERS = {

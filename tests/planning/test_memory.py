@@ -1,13 +1,12 @@
 """The memory of a training, against the same training for real."""
 
 import dataclasses
-import json
-import subprocess
 import sys
 
 import pytest
 import torch
 
+from bench.planning import Case, measured
 from moso.planning.memory import _counted, fullest_share, masked_share, regimes, stage_memory
 from moso.planning.meter import MemoryMeter
 from moso.planning.stages import STAGES, Experiment, make_objective
@@ -133,37 +132,11 @@ def test_the_fullest_batch_is_fuller_where_there_are_more_of_them_and_less_so_wh
     assert masked_share(parts, "transformer") == pytest.approx(fullest_share(2, 3400) * 10 / 12)
 
 
-MEASURE = """
-import sys, tempfile, torch
-from pathlib import Path
-from moso.allocator import keep_freed_memory
-from moso.planning.stages import Experiment, make_objective
-from moso.step import Context
-from moso.training.loop import train
-from moso.training.work import WorkFolder
-import json
-keep_freed_memory()  # as the pipeline's steps do
-stage = sys.argv[1]
-experiment = Experiment.of_preset("sim_push/default").with_training(stage, steps=3, **json.loads(sys.argv[2]))
-training = experiment.training[stage]
-with tempfile.TemporaryDirectory() as work:
-    train(
-        make_objective(experiment, stage, torch.device("cpu")), training, seed=0, title=stage, identity={},
-        work=WorkFolder(Path(work), "measured"), context=Context(work=Path(work)),
-    )
-for line in Path("/proc/self/status").read_text().splitlines():
-    if line.startswith("VmHWM"):
-        print(int(line.split()[1]) * 1024)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("switches", ["none", "both"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_plan_is_within_a_tenth_of_a_real_training_s_peak(stage, switches) -> None:
-    changes = {**SWITCHES[switches], "validate_every": 0, "checkpoint_every": 1}
-    command = [sys.executable, "-c", MEASURE, stage, json.dumps(changes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    experiment = Experiment.of_preset("sim_push/default").with_training(stage, **changes, steps=3)
-    assert stage_memory(experiment, stage, CPU).on_device(CPU) == pytest.approx(int(done.stdout.split()[-1]), rel=0.1)
+    case = Case("sim_push/default", stage, SWITCHES[switches], steps=4)
+    planned = stage_memory(case.experiment(), stage, CPU).on_device(CPU)
+    assert planned == pytest.approx(measured(case)["bytes"], rel=0.1)

@@ -11,8 +11,6 @@ from moso.tasks.export import DECODER, ENCODER, FACTS, check, export
 from moso.tasks.model import Model
 from tests.small_model import write_model
 
-pytestmark = pytest.mark.slow  # torch.export takes some seconds a network: `pytest tests/tasks/test_export.py`
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Model:

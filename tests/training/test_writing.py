@@ -91,17 +91,6 @@ def test_a_write_that_fails_is_told_at_the_next_one_and_once(tmp_path):
         writer.wait()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own with 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("file systems cannot be mounted here (not root); the limit on a file's size is tested all the same")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.parametrize("background", [True, False])
 def test_a_full_disk_leaves_the_older_checkpoint_whole_and_says_what_to_do(small_disk, background):
     with CheckpointWriter(small_disk / "checkpoints", 2, background) as writer:
