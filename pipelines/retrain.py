@@ -223,7 +223,8 @@ class _Run:
         current: Mapping[str, Any],
         lease: Lease,
     ) -> None:
-        self.settings, self.configs, self.current, self.lease = settings, configs, current, lease
+        self.project, self.settings, self.configs = project, settings, configs
+        self.current, self.lease = current, lease
         self.folder = project.state / "runs" / current["id"]
         self.frozen = project.state / "frozen" / "frames"
         self.ray = project.params.get("ray")
@@ -264,12 +265,13 @@ class _Run:
         if not found:
             cache = FrameCache.open(self.folder / "frames")
             table = cache.episodes
-            new = set(self.current["new"])
-            training = [str(e) for e in table.loc[table["split"] == "train", "episode_id"] if e not in new]
+            new = self.current["new"]
+            trained = self._trained_on()
+            training = [str(e) for e in table.loc[table["split"] == "train", "episode_id"] if e in trained]
             vqvae = load_vqvae(self.champion / "vqvae")
             most = self.settings.drift_episodes
-            found = measure_drift(vqvae, cache, TokenStore.open(tokens), training, self.current["new"], most)
-            about = f"{len(new)} new episodes against {len(training)} training episodes; the champion's Stage I"
+            found = measure_drift(vqvae, cache, TokenStore.open(tokens), training, new, most)
+            about = f"{len(new)} new episodes against the champion's {len(training)} training episodes; its Stage I"
             page = render_drift_page(f"Drift of {self.current['name']}", found, about)
             (self.folder / "drift.html").write_text(page, encoding="utf-8")
             write_json(path, found)
@@ -281,6 +283,16 @@ class _Run:
         for line in drift_lines(found):
             print(f"drift: {line}", flush=True)
         return found
+
+    def _trained_on(self) -> set[str]:
+        """Ids of the episodes that the champion knows: of the retraining that made it, or of the pipeline's run."""
+        episodes = self.project.data / "episodes"
+        for run in sorted(self.folder.parent.iterdir()):
+            if (run / "candidate" / "transformer" / FILE).exists() and _model(run / "candidate") == _model(
+                self.champion
+            ):
+                episodes = run / "episodes"
+        return set(Manifest.read(episodes / "manifest.parquet").table["episode_id"])
 
     def _train(self, tokens: Path, drift: Mapping[str, Any]) -> tuple[Path, Path]:
         """The candidate's folder with vqvae/ and transformer/, and its token store."""
@@ -391,8 +403,9 @@ class _Run:
         """Nobody has moved the alias since the retraining began; where it stands for the candidate, this run did."""
         alias = self.configs["promote"].alias
         held = self.registry.by_alias(self.current["name"], alias)
-        ours = digest_json({part: read_provenance(candidate / part)["digest"] for part in ("vqvae", "transformer")})
-        if held is None or (held.number != self.current["champion"] and held.record()["model_digest"] != ours):
+        if held is None or (
+            held.number != self.current["champion"] and held.record()["model_digest"] != _model(candidate)
+        ):
             now = "nothing" if held is None else held.number
             raise MosoError(
                 f"models:/{self.current['name']}@{alias} was moved to {now} while a retraining went on that began from "
@@ -406,6 +419,11 @@ class _Run:
         self._step("promote", inputs, {"promotion": target})
         record: dict[str, Any] = json.loads(target.read_text())
         return record
+
+
+def _model(folder: Path) -> str:
+    """Digest of a model's two parts, as the registry files it."""
+    return digest_json({part: read_provenance(folder / part)["digest"] for part in ("vqvae", "transformer")})
 
 
 def _figure(report: Path, metric: str) -> float:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from moso.errors import FormatError, MismatchError
+from moso.training.loop import flat
 
 INPUT = "parent"
 """Name of the optional input of a training step: the folder that the same step wrote for the parent."""
@@ -31,7 +32,7 @@ def start_from_(
         MismatchError: settings that differ, each by its name with both values.
         FormatError: weights of other names or shapes, whatever the settings say.
     """
-    new, old = _flat(ours), _flat(theirs)
+    new, old = flat(ours), flat(theirs)
     other = [name for name in sorted(new.keys() | old.keys()) if name not in free and new.get(name) != old.get(name)]
     if other:
         said = "; ".join(f"{name} = {_short(new.get(name))}, the parent's is {_short(old.get(name))}" for name in other)
@@ -43,16 +44,6 @@ def start_from_(
         module.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise FormatError(f"{weights} does not fit the settings beside it: {error}") from None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
-    return flat
 
 
 def _short(value: Any) -> str:

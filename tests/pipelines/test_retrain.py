@@ -36,7 +36,9 @@ def project(tmp_path_factory):
         patch.setenv(name, value)
     patch.delenv("MOSO_WEBHOOK", raising=False)
     demo.first_run(params, folder / "outputs")
-    settings = demo.write_settings(folder, least_episodes=4, lease_minutes=0.05, least_test_episodes=2)
+    settings = demo.write_settings(
+        folder, vqvae_bound_db=100.0, least_episodes=4, lease_minutes=0.05, least_test_episodes=2
+    )
 
     def retrain() -> subprocess.Popen[str]:
         paths = {"params": "params.yaml", "settings": settings.name, "data": "outputs", "state": "state"}
