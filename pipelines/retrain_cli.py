@@ -26,13 +26,16 @@ def command(params: Path, settings: Path, specs: Path, data: Path | None, state:
     call. MOSO_WEBHOOK names an address that is told how it ended.
     """
     from components.config import load_params
-    from pipelines.retrain import Project, as_table, retrain
+    from pipelines.retrain import Project, retrain
+    from pipelines.retrain_decide import as_table
     from pipelines.retrain_settings import load_settings
+    from pipelines.retrain_state import Places
 
     content = load_params(params)
     dataset = content["dataset"]
-    project = Project(content, state or Path(".retraining") / dataset, data or Path("data") / dataset, specs)
-    result = retrain(project, load_settings(settings))
+    first = data or Path("data") / dataset
+    places = Places(state or Path(".retraining") / dataset, first / "episodes", first / "frames")
+    result = retrain(Project(content, places, specs), load_settings(settings))
     if result["outcome"] != "nothing new":
         click.echo(as_table(result).to_string(index=False))
         click.echo(f"drift: {(Path(result['folder']) / 'drift.html').as_uri()}")

@@ -28,6 +28,8 @@ class RetrainSettings:
         tolerance_db: how much worse the policy's metric may be on the other test set, in its unit.
         lock: None (the state folder), a folder, or s3://bucket/prefix.
         lease_minutes: after which the lock of a dead process is free.
+        cluster_minutes: likewise of a run on Kubeflow, where no process lives from the first pod to the last: longer
+            than a whole retraining takes. A run that ends, well or not, lets go of it.
         train_transformer: laid over the section of that name for the fine-tuning.
         train_vqvae: likewise.
     """
@@ -40,6 +42,7 @@ class RetrainSettings:
     tolerance_db: float = 0.5
     lock: str | None = None
     lease_minutes: float = 10.0
+    cluster_minutes: float = 2880.0
     train_transformer: Mapping[str, Any] = field(default_factory=dict)
     train_vqvae: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,8 +54,9 @@ class RetrainSettings:
         for name in ("vqvae_bound_db", "tolerance_db"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(name, getattr(self, name), "must be a finite number of at least 0")
-        if not 0 < self.lease_minutes < math.inf:
-            raise ConfigError("lease_minutes", self.lease_minutes, "must be positive", "10 is the default")
+        for name in ("lease_minutes", "cluster_minutes"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(name, getattr(self, name), "must be a positive number of minutes")
 
 
 def load_settings(path: Path = DEFAULT) -> RetrainSettings:

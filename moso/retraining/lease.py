@@ -171,12 +171,13 @@ def new_owner() -> str:
 
 
 def take(place: Place, seconds: float, *, owner: str | None = None, clock: Callable[[], float] = time.time) -> Lease:
-    """Take the lock; one that has expired is taken over.
+    """Take the lock; one that has expired is taken over, and an owner who has it already goes on with it.
 
     Args:
         place: where it lies.
         seconds: after which it expires, unless it is renewed.
-        owner: `new_owner` by default.
+        owner: `new_owner` by default. One that several processes name in turn (a run on Kubeflow) is their own business
+            to keep to one process at a time.
         clock: seconds since 1970. Machines that share a lock must agree on it to well within `seconds`.
 
     Raises:
@@ -194,9 +195,26 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
     return Lease(place, owner, version, seconds, clock)
 
 
+def rejoin(place: Place, seconds: float, owner: str, *, clock: Callable[[], float] = time.time) -> Lease:
+    """Go on with the lock that this owner took in another process, and put its expiry off.
+
+    Raises:
+        LeaseLost: another owner has it, or it was let go of.
+        FormatError: something else lies there.
+    """
+    found = place.read()
+    record = Record.parse(found[0], place.where) if found else None
+    version = None
+    if found and record and record.owner == owner and record.until > 0:
+        version = place.replace(Record(owner, clock() + seconds).text(), found[1])
+    if version is None:
+        raise LeaseLost(f"{place.where}: {owner} does not have the lock any more")
+    return Lease(place, owner, version, seconds, clock)
+
+
 def _take_over(place: Place, found: tuple[str, str], text: str, now: float) -> str | None:
     record = Record.parse(found[0], place.where)
-    if record.until > now:
+    if record.until > now and record.owner != Record.parse(text, place.where).owner:
         left = record.until - now
         raise LeaseHeld(
             f"{place.where}: held by {record.owner}, and expires in {left:.0f} s unless it is renewed; let that "

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moso.errors import FormatError
-from moso.retraining.lease import FolderPlace, LeaseHeld, LeaseLost, holding, take
+from moso.retraining.lease import FolderPlace, LeaseHeld, LeaseLost, holding, rejoin, take
 
 TAKE = """
 import sys
@@ -116,6 +116,34 @@ def test_who_loses_the_lock_is_told(tmp_path):
             time.sleep(0.02)
     assert (lost, lease.lost) == ([True], True)
     thief.renew()  # leaving the body left the new owner's lock alone
+
+
+def test_an_owner_of_several_processes_goes_on_with_the_lock_and_no_other_does(tmp_path):
+    """As the pods of one run on Kubeflow: at 1060 the first expiry has passed, at 1050 it was put off to 1110."""
+    clock, place = Clock(), FolderPlace(tmp_path)
+    take(place, 60.0, owner="run-1", clock=clock)
+    clock.now = 1050.0
+    take(place, 60.0, owner="run-1", clock=clock)  # the first pod, started again
+    with pytest.raises(LeaseLost, match="run-2 does not have the lock"):
+        rejoin(place, 60.0, "run-2", clock=clock)
+    clock.now = 1109.0
+    with pytest.raises(LeaseHeld):
+        take(place, 60.0, owner="run-2", clock=clock)
+    rejoin(place, 60.0, "run-1", clock=clock).release()
+    with pytest.raises(LeaseLost):
+        rejoin(place, 60.0, "run-1", clock=clock)
+    take(place, 60.0, owner="run-2", clock=clock)
+
+
+def test_a_run_whose_lock_expired_goes_on_unless_another_has_taken_it(tmp_path):
+    clock, place = Clock(), FolderPlace(tmp_path)
+    take(place, 60.0, owner="run-1", clock=clock)
+    clock.now = 1100.0
+    rejoin(place, 60.0, "run-1", clock=clock)
+    clock.now = 1200.0
+    take(place, 60.0, owner="run-2", clock=clock)
+    with pytest.raises(LeaseLost):
+        rejoin(place, 60.0, "run-1", clock=clock)
 
 
 def test_something_else_in_the_place_is_refused_by_its_name(tmp_path):
