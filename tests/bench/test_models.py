@@ -143,8 +143,9 @@ def test_every_row_is_measured_at_both_presets_but_for_what_is_too_slow_on_a_cpu
     cpu = models.full(CPU, ROWS, bf16=True, compiled=False)
     assert len(cpu.cases) == len(cuda.cases) - 1
     assert cpu.extras["transformer_train", "bair/default"] == ["bf16"]
-    last = [(case.row, case.preset) for case in cpu.cases[-2:]]
-    assert last == [("sampling", "kth/128"), ("transformer_train", "kth/128")] == list(models.WHERE_TIME_IS_LEFT)
+    last = [(case.row, case.preset) for case in cpu.cases[-3:]]
+    assert last == list(models.WHERE_TIME_IS_LEFT)
+    assert last == [("many_samples", "bair/default"), ("sampling", "kth/128"), ("transformer_train", "kth/128")]
     assert (cuda.until, cpu.until) == (None, 60 * models.MINUTES)
     assert models.full(CPU, ["sampling"], bf16=False, compiled=False).until is None
 
@@ -153,6 +154,7 @@ def test_the_slowest_rows_are_left_out_by_name_where_they_would_end_too_late() -
     before = [{"row": "sampling", "preset": "bair/default", "variants": {v: {"seconds": 10} for v in models.TOGETHER}}]
     slow = Case("sampling", "kth/128", 1)
     assert models.expected_seconds(slow, before) == pytest.approx(1.2 * 30)
+    assert models.expected_seconds(Case("many_samples", "bair/default", 3), before) == pytest.approx(0.75 * 30)
     assert models.expected_seconds(Case("encode", "kth/128", 1), before) == 0
     quick = models.small(["codebook"], bf16=False, compiled=False).cases[0]
     plan = models.Plan((quick, slow), False, {}, {}, until=0.0)

@@ -65,6 +65,7 @@ def test_parts_and_recomputation_save_activations_and_the_latter_costs_operation
     assert 1.1 * plain.flops < again.flops < 4 / 3 * plain.flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_many_parts_take_what_two_and_three_let_expect(stage) -> None:
     five = TINY.with_training(stage, batch=5, accumulation=5, validate_every=0)

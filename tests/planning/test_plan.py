@@ -56,6 +56,7 @@ def no_imports(monkeypatch) -> None:
     monkeypatch.setattr("moso.planning.memory.RECOMPUTING", 0)
 
 
+@pytest.mark.slow
 def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_take_what_they_are_said_to(
     no_imports,
 ) -> None:
@@ -73,6 +74,7 @@ def test_settings_that_would_fit_are_named_those_that_keep_the_batch_first_and_t
     check_fits(wide, "vqvae", plan, CPU, plan.needed)
 
 
+@pytest.mark.slow
 def test_the_largest_batch_is_found_and_none_where_one_clip_is_too_much() -> None:
     wide = QUICK.with_batch(5)
     plan = plan_stage(wide, "transformer", CPU, flops_per_s=1e11)
@@ -83,6 +85,7 @@ def test_the_largest_batch_is_found_and_none_where_one_clip_is_too_much() -> Non
         check_fits(wide, "transformer", plan, CPU, 1 << 20)
 
 
+@pytest.mark.slow
 def test_both_are_named_where_neither_alone_keeps_the_batch(no_imports) -> None:
     wide = QUICK.with_batch(3)
     plan = plan_stage(wide, "vqvae", CPU, flops_per_s=1e11)
@@ -101,6 +104,7 @@ def test_a_smaller_batch_with_recompute_is_named_where_nothing_else_fits(no_impo
     assert list(dict(_named(remedies(wide, "vqvae", plan, CPU, free)))) == ["batch=1, recompute=True"]
 
 
+@pytest.mark.slow
 def test_parts_are_not_named_where_the_loss_knows_none(no_imports) -> None:
     """An adaptive adversarial weight compares gradients of the whole batch."""
     rivals = AdversarialConfig(video=0.0, image=0.1, from_step=0, channels=8, layers=1, weight="adaptive")

@@ -53,7 +53,11 @@ print(json.dumps({
 @pytest.mark.parametrize("stage", ["vqvae", "transformer"])
 @pytest.mark.parametrize(
     ("backend", "recompute"),
-    [("aot_eager", False), ("aot_eager", True), pytest.param("inductor", False, marks=pytest.mark.slow)],
+    [
+        pytest.param("aot_eager", False, marks=pytest.mark.slow),
+        ("aot_eager", True),
+        pytest.param("inductor", False, marks=pytest.mark.slow),
+    ],
 )
 def test_compiled_networks_give_the_same_loss_and_gradients(stage, backend, recompute):
     if backend == "inductor" and shutil.which("g++") is None:
