@@ -23,7 +23,7 @@ from typing import Any
 
 from components.config import SPECS
 from moso.frames.cache import FrameCache
-from moso.provenance import FILE, atomic_folder
+from moso.provenance import FILE, atomic_folder, write_json
 from moso.retraining.lease import Lease, LeaseLost, holding
 from moso.retraining.subset import write_subset
 from pipelines.notify import check_address, notify
@@ -86,6 +86,7 @@ def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
         result = read_json(places.run(current) / RESULT)
         if not result:
             result = _Run(places, settings, configs, current, lease, project.params.get("ray")).go()
+            write_json(places.run(current) / RESULT, result)
         notify(result)
         finish(places, current, result)
     return result
