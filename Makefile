@@ -19,7 +19,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where Python is told to write no bytecode, every process would compile again what it imports; uv writes it once.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1)
 
-.PHONY: help setup repro bar ablations bench bench-scale bench-plan bench-data bench-serve chaos images
+.PHONY: help setup repro demo-retrain bar ablations bench bench-scale bench-plan bench-data bench-serve chaos images
 .PHONY: test test-slow test-ray test-cluster test-containers lint compile code-deps clean
 
 help:  ## this list
@@ -45,6 +45,9 @@ $(STAMP): requirements.lock pyproject.toml setup.py
 
 repro: $(STAMP)  ## the whole pipeline (dvc repro), then where to look
 	@python -m pipelines.repro
+
+demo-retrain: $(STAMP)  ## new recordings, drift, a candidate refused, one promoted and served, a rollback (minutes)
+	@python -m pipelines.demo_retrain
 
 bar: $(STAMP)  ## whether the last run beats the baselines with confidence
 	@python -m pipelines.bar

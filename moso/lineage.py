@@ -17,9 +17,8 @@ from moso.provenance import FILE, digest_bytes, digest_file, digest_folder, read
 
 # What an artefact's provenance may name as its inputs, in the order they are shown.
 ORDER = ("report", "transformer", "tokens", "vqvae", "frames", "episodes")
-# Where a project keeps its outputs (dvc.yaml), depth included.
-PLACES = ("models", "data", "reports")
-DEPTH = 4
+# Where a project keeps its outputs (dvc.yaml; `moso retrain`), and how many folders deep they lie there at most.
+PLACES = {"models": 3, "data": 3, "reports": 3, ".retraining": 5}
 # A report's identity are its figures: its page shows the commit, and promote's decision lies beside it.
 BESIDE_FIGURES = frozenset({FILE, "index.html", "promotion.json"})
 LISTED = 10  # episodes named in one note
@@ -81,14 +80,14 @@ def content_digest(folder: Path, what: str) -> str:
 
 
 def artefacts(root: Path) -> list[Artefact]:
-    """The finished outputs below a project's models/, data/ and reports/.
+    """The finished outputs below a project's models/, data/ and reports/, and those of its retrainings.
 
     Raises:
         DataError: a provenance.json is no JSON.
     """
     found = []
-    for place in PLACES:
-        for depth in range(DEPTH):
+    for place, deepest in PLACES.items():
+        for depth in range(deepest + 1):
             for path in sorted((root / place).glob("/".join(["*"] * depth + [FILE]))):
                 found.append(_artefact(path.parent))
     return found
@@ -138,7 +137,8 @@ def trace(claims: Mapping[str, str], root: Path, extra: tuple[Path, ...] = ()) -
         links[what, digest] = link
         if artefact is not None:
             inputs = artefact.record.get("inputs") or {}
-            waiting += [(str(name), str(value), what) for name, value in inputs.items()]
+            # A fine-tuned model's parent is of its own kind.
+            waiting += [(what if name == "parent" else str(name), str(value), what) for name, value in inputs.items()]
     rank = {what: i for i, what in enumerate(ORDER)}
     chain = sorted(links.values(), key=lambda link: rank.get(link.what, len(rank)))
     return [*chain, *_episodes(chain)]

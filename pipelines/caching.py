@@ -56,7 +56,7 @@ def cache_keys(arguments: Mapping[str, Any], raw_digest: str | None, root: Path 
                 "config": arguments[step],
                 "code": code_digest_of(step, root),
                 "image": getattr(images, metadata(step)["image"].upper()),
-                "inputs": {name: keys[producers[name]] for name in metadata(step)["inputs"]},
+                "inputs": {name: keys[producers[name]] for name in metadata(step)["inputs"] if name in producers},
                 **({"raw": raw_digest} if step == "ingest" else {}),
             }
         )

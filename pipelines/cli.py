@@ -17,10 +17,11 @@ from components.config import SPECS, load_params, resolve_all
 from moso.errors import ConfigError, MosoError
 
 if TYPE_CHECKING:
+    from pipelines.cluster import Cluster
     from pipelines.submit import Launch, Server
 
 FOLDER = Path(__file__).parent
-COMPILED = FOLDER / "compiled" / "training.yaml"
+COMPILED = FOLDER / "compiled"
 CLUSTER = FOLDER / "cluster.yaml"
 VALUES = FOLDER / "kuberay" / "values.yaml"
 Command = Callable[..., None]
@@ -36,26 +37,30 @@ ON_CLUSTER = click.option("--cluster", type=_file(), default=CLUSTER, help="Defa
 
 @click.group()
 def command() -> None:
-    """The training pipeline on Kubeflow."""
+    """The training and the retraining pipeline on Kubeflow."""
 
 
 @command.command("compile")
-@click.option("--output", type=_file(), default=COMPILED, show_default=True)
-@click.option("--check", is_flag=True, help="Write nothing; fail where the file differs.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=COMPILED, help="A folder.")
+@click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
 @ON_CLUSTER
 def compile_(output: Path, check: bool, cluster: Path) -> None:
-    """Write the pipeline's YAML; the same sources give the same bytes."""
+    """Write both pipelines' YAML; the same sources give the same bytes."""
+    from pipelines import retraining, training
     from pipelines.cluster import load_cluster
-    from pipelines.training import compiled
 
-    text = compiled(load_cluster(cluster))
-    if check:
-        if not output.exists() or output.read_text() != text:
-            raise MosoError(f"{output} is out of date: run `moso pipeline compile`")
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
-    click.echo(output)
+    on = load_cluster(cluster)
+    for path, text in (
+        (output / "training.yaml", training.compiled(on)),
+        (output / "retraining.yaml", retraining.compiled(on)),
+    ):
+        if check:
+            if not path.exists() or path.read_text() != text:
+                raise MosoError(f"{path} is out of date: run `moso pipeline compile`")
+            continue
+        output.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        click.echo(path)
 
 
 @command.command("arguments")
@@ -67,7 +72,23 @@ def arguments_(params: Path) -> None:
     click.echo(json.dumps(arguments(load_params(params)), indent=2))
 
 
+def _which(function: Command) -> Command:
+    """Which pipeline, and what a retraining needs beside."""
+    for option in reversed(
+        (
+            click.argument("pipeline", type=click.Choice(["training", "retraining"]), default="training"),
+            click.option("--settings", type=_file(), help="Of a retraining. Default: pipelines/retraining.yaml."),
+            click.option("--first-episodes", metavar="URI", help="Of a retraining: what ingest wrote first."),
+            click.option("--first-frames", metavar="URI", help="Of a retraining: what preprocess wrote first."),
+            click.option("--state", help="Of a retraining: a folder on a claim. Default: retraining/ on `work`."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 @command.command("run-local")
+@_which
 @PARAMS
 @click.option("--output", type=click.Path(path_type=Path), default=Path("local_outputs"), show_default=True)
 @click.option(
@@ -77,12 +98,18 @@ def arguments_(params: Path) -> None:
     show_default=True,
     help="Processes of this environment, or containers of the images.",
 )
-def run_local_(params: Path, output: Path, runner: str) -> None:
+def run_local_(params: Path, output: Path, runner: str, **options: Any) -> None:
     """Run the steps one after the other on this machine, through Kubeflow's local runner."""
-    from pipelines.local import run_local
+    from pipelines import local
     from pipelines.training import arguments
 
-    report = run_local(arguments(load_params(params)), output, runner)
+    content = load_params(params)
+    if options["pipeline"] == "retraining":
+        state = options["state"] or str((output / "state").resolve())
+        click.echo(local.run_retraining(_of_retraining(content, state, options), output, runner)["text"])
+        return
+    _training_alone(options)
+    report = local.run_local(arguments(content), output, runner)
     click.echo(f"report: {(report / 'index.html').resolve().as_uri()}")
 
 
@@ -105,11 +132,12 @@ def _of_a_server(function: Command) -> Command:
 
 
 @command.command("submit")
+@_which
 @_of_a_server
-@click.option("--name", help="Of the run. Default: moso-<dataset>-<preset>.")
+@click.option("--name", help="Of the run. Default: moso-<dataset>-<preset>[-retraining].")
 @click.option("--raw-digest", help="What stands for the raw data's content: known, steps come from the cache.")
 def submit_(name: str | None, raw_digest: str | None, **options: Any) -> None:
-    """Create a run on a server, with the settings of params.yaml."""
+    """Create a run on a server, of the training or the retraining pipeline, with the settings of params.yaml."""
     from pipelines.submit import submit
 
     server, launch = _server(options), _launch(name, raw_digest, options)
@@ -117,8 +145,9 @@ def submit_(name: str | None, raw_digest: str | None, **options: Any) -> None:
 
 
 @command.command("schedule")
+@_which
 @_of_a_server
-@click.option("--name", help="Of the recurring run, one of a name. Default: moso-<dataset>-<preset>.")
+@click.option("--name", help="Of the recurring run, one of a name. Default: moso-<dataset>-<preset>[-retraining].")
 @click.option("--cron", required=True, help="'0 3 * * *' (minute hour day month weekday), or six fields: second first.")
 def schedule_(name: str | None, cron: str, **options: Any) -> None:
     """Make a recurring run on a server, or bring the one of that name up to date."""
@@ -155,17 +184,51 @@ def _server(options: dict[str, Any]) -> Server:
 
 def _launch(name: str | None, raw_digest: str | None, options: dict[str, Any]) -> Launch:
     from pipelines.cluster import load_cluster
+
+    params, cluster = load_params(options["params"]), load_cluster(options["cluster"])
+    usual = f"moso-{params['dataset']}-{params['preset']}"
+    common = {
+        "experiment": options["experiment"] or f"moso-{params['dataset']}",
+        "pipeline_root": options["pipeline_root"],
+        "service_account": options["service_account"],
+    }
+    if options["pipeline"] == "retraining":
+        return _retraining_launch(name or f"{usual}-retraining", params, cluster, options, common)
     from pipelines.submit import launch_of
     from pipelines.training import arguments
 
-    params = load_params(options["params"])
-    return launch_of(
-        arguments(params),
-        resolve_all(params, SPECS)["ingest"],
-        load_cluster(options["cluster"]),
-        name=name or f"moso-{params['dataset']}-{params['preset']}",
-        experiment=options["experiment"] or f"moso-{params['dataset']}",
-        raw_digest=raw_digest,
-        pipeline_root=options["pipeline_root"],
-        service_account=options["service_account"],
-    )
+    _training_alone(options)
+    ingest = resolve_all(params, SPECS)["ingest"]
+    return launch_of(arguments(params), ingest, cluster, name=name or usual, raw_digest=raw_digest, **common)
+
+
+def _training_alone(options: dict[str, Any]) -> None:
+    for setting in ("settings", "first_episodes", "first_frames", "state"):
+        if options[setting] is not None:
+            raise ConfigError(f"--{setting.replace('_', '-')}", options[setting], "is for `retraining` alone")
+
+
+def _retraining_launch(
+    name: str, params: dict[str, Any], cluster: Cluster, options: dict[str, Any], common: dict[str, Any]
+) -> Launch:
+    from pipelines.retraining import launch_of
+
+    state = options["state"]
+    if state is None:
+        if cluster.work is None:
+            raise ConfigError("--state", None, "is missing, and cluster.yaml has no `work`", "name a folder on a claim")
+        state = f"{cluster.work.path}/retraining/{params['dataset']}"
+    return launch_of(_of_retraining(params, state, options), cluster, name=name, **common)
+
+
+def _of_retraining(params: dict[str, Any], state: str, options: dict[str, Any]) -> dict[str, Any]:
+    from pipelines.retrain_settings import DEFAULT, load_settings
+    from pipelines.retraining import arguments
+
+    first = {setting: options[setting] for setting in ("first_episodes", "first_frames")}
+    for setting, value in first.items():
+        if not value:
+            rule = "is missing: a retraining goes on from the training pipeline's first run"
+            remedy = "its page shows the addresses of what ingest and preprocess wrote"
+            raise ConfigError(f"--{setting.replace('_', '-')}", None, rule, remedy)
+    return arguments(params, load_settings(options["settings"] or DEFAULT), state=state, **first)

@@ -1,4 +1,4 @@
-"""Run the training pipeline with KFP's local runners: each step a process of this environment, or a container."""
+"""Run the pipelines with KFP's local runners: each step a process of this environment, or a container."""
 
 from __future__ import annotations
 
@@ -25,16 +25,44 @@ def run_local(arguments: Mapping[str, Any], folder: Path, runner: str = "subproc
     Raises:
         MosoError: a step failed or left no output.
     """
-    from kfp import local
-
     from pipelines.training import training_pipeline
+
+    _run(training_pipeline(), arguments, folder, runner)
+    return report_of(folder)
+
+
+def run_retraining(arguments: Mapping[str, Any], folder: Path, runner: str = "subprocess") -> dict[str, Any]:
+    """Run the retraining pipeline; how it ended: "outcome", "text" and what else result.json holds.
+
+    Args:
+        arguments: `pipelines.retraining.arguments`.
+        folder, runner: as of `run_local`.
+
+    Raises:
+        MosoError: a task failed.
+    """
+    from pipelines.retraining import retraining_pipeline
+
+    def told() -> set[Path]:
+        return set(Path(arguments["state"]).glob("told/*.json"))
+
+    before = told()
+    _run(retraining_pipeline(), arguments, folder, runner)
+    new = told() - before
+    if not new:
+        raise MosoError(f"{folder}: the retraining did not end; the task that failed is named in the log above")
+    found: dict[str, Any] = json.loads(new.pop().read_text())
+    return found
+
+
+def _run(pipeline: Any, arguments: Mapping[str, Any], folder: Path, runner: str) -> None:
+    from kfp import local
 
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MOSO_WORK", str(folder.resolve() / "work"))
     local.init(runner=_runner(runner, folder.resolve()), pipeline_root=str(folder.resolve()), raise_on_error=False)
     with _engine_errors(runner):
-        training_pipeline()(**arguments)
-    return report_of(folder)
+        pipeline(**arguments)
 
 
 def _engine_errors(runner: str) -> contextlib.AbstractContextManager[None]:

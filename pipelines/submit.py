@@ -161,11 +161,7 @@ def launch_of(
         ConfigError: no MLflow server, a Ray cluster's address, other GPUs for the workers than the pod has, another
             artefact root than an object store, or an argument that holds a secret.
     """
-    cluster.check_tracking()
-    _check_ray(build(Scaling, arguments["ray"], "ray"), cluster)
-    _check_secrets(arguments, "arguments")
-    if pipeline_root and not pipeline_root.startswith(ROOTS):
-        raise ConfigError("--pipeline-root", pipeline_root, f"must begin with {', '.join(ROOTS)}")
+    check_launch(arguments, cluster, pipeline_root)
     raw = raw_digest_of(ingest, raw_digest)
     return Launch(
         name,
@@ -175,6 +171,19 @@ def launch_of(
         pipeline_root,
         service_account,
     )
+
+
+def check_launch(arguments: Mapping[str, Any], cluster: Cluster, pipeline_root: str | None) -> None:
+    """Refuse what would fail on the cluster, or be shown there.
+
+    Raises:
+        ConfigError: as `launch_of`.
+    """
+    cluster.check_tracking()
+    _check_ray(build(Scaling, arguments["ray"], "ray"), cluster)
+    _check_secrets(arguments, "arguments")
+    if pipeline_root and not pipeline_root.startswith(ROOTS):
+        raise ConfigError("--pipeline-root", pipeline_root, f"must begin with {', '.join(ROOTS)}")
 
 
 def pipeline_spec(text: str) -> dict[str, Any]:

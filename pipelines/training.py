@@ -110,10 +110,10 @@ def arguments(params: Mapping[str, Any], specs: Path = SPECS) -> dict[str, Any]:
     configs = resolve_all(params, specs)
     check_whole_pipeline(configs)
     ray = asked(params.get("ray"))
-    return {**{step: _without_none(config, step) for step, config in configs.items()}, "ray": _without_none(ray, "ray")}
+    return {**{step: without_none(config, step) for step, config in configs.items()}, "ray": without_none(ray, "ray")}
 
 
-def _without_none(config: Any, at: str) -> dict[str, Any]:
+def without_none(config: Any, at: str) -> dict[str, Any]:
     """Plain data of a config dataclass without its Nones, which Kubeflow's parameters cannot carry.
 
     Raises:
@@ -126,7 +126,7 @@ def _without_none(config: Any, at: str) -> dict[str, Any]:
             if field.default is not None:
                 raise ConfigError(f"{at}.{field.name}", None, "Kubeflow cannot carry it", "leave the setting out")
         elif dataclasses.is_dataclass(value):
-            values[field.name] = _without_none(value, f"{at}.{field.name}")
+            values[field.name] = without_none(value, f"{at}.{field.name}")
         else:
             values[field.name] = to_dict(value)
     return values

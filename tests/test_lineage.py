@@ -50,6 +50,22 @@ def test_whole_chain_of_a_report_is_verified_to_the_episodes_whatever_lies_besid
     assert list(states(project, "models/d")) == kinds[1:]
 
 
+def test_a_fine_tuned_model_leads_to_its_parent_and_both_to_the_episodes(project):
+    """The parent is of the model's own kind, and lies where the retraining left what it made."""
+    parent = json.loads((project / "models/d/transformer/provenance.json").read_text())
+    frames = json.loads((project / "data/d/frames/provenance.json").read_text())["digest"]
+    vqvae = json.loads((project / "models/d/vqvae/provenance.json").read_text())["digest"]
+    run = project / ".retraining" / "d" / "runs" / "0123456789abcdef"
+    tokens = output(run / "tokens", "tokens", {"frames": frames, "vqvae": vqvae}, {"shard": "more indices"})
+    inputs = {"tokens": tokens, "parent": parent["digest"]}
+    child = output(run / "candidate" / "transformer", "transformer", inputs, {"weights": "t2"})
+    links = trace({"transformer": child}, project)
+    found = [(link.digest, link.needed_by) for link in links if link.what == "transformer"]
+    assert found == [(child, "asked for"), (parent["digest"], "transformer")]
+    assert {link.state for link in links} == {"verified"}
+    assert {link.what for link in links} == {"transformer", "tokens", "vqvae", "frames", "episodes", "manifest"}
+
+
 def test_the_digest_of_a_report_is_that_of_its_figures(project):
     (project / "reports" / "metrics.json").write_text('{"psnr": 99}')
     assert states(project, "reports")["report"] == "damaged"

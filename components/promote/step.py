@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -20,12 +21,14 @@ import numpy as np
 from components.promote import evaluation
 from moso.adapters import mlflow_model, mlflow_registry
 from moso.adapters.mlflow_client import default_tracking_uri
+from moso.adapters.mlflow_decisions import DecisionLog
 from moso.adapters.mlflow_registry import Registration, Registry, Version
 from moso.errors import ConfigError, FormatError, MismatchError
 from moso.progress import Progress
 from moso.provenance import code_digest, digest_json, read_provenance, write_json
 from moso.registry import card
 from moso.registry.decide import decide, to_record
+from moso.registry.decision_log import Entry, taken_back
 from moso.registry.policy import PromotionPolicy
 from moso.step import Context, Paths
 from moso.tasks.model import Model
@@ -50,6 +53,8 @@ class Config:
             raise ConfigError("model", self.model, "may hold letters, digits, '_', '-' and '.' only")
         if not re.fullmatch(r"[\w-]+", self.alias) or self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
             raise ConfigError("alias", self.alias, "is no alias that MLflow takes", "use champion, say")
+        if self.alias in ("challenger", "previous"):
+            raise ConfigError("alias", self.alias, "moves with the champion", "use champion, say")
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
@@ -71,15 +76,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         name = config.model or f"moso-{candidate['protocol']['data_set']}"
         progress.advance(note=f"looking for {name}")
         registry = Registry(context.options.get("tracking_uri") or default_tracking_uri(Path.cwd()))
-        version = registry.find(name, model.digest)
-        if version is None:
-            progress.advance(0, note=f"filing {name}")
-            version = _register(registry, name, model, candidate, inputs, parts)
-        progress.advance(note=f"version {version.number}: deciding")
-        record, move = _decide(registry, config, version, candidate, parts, report)
+        log = DecisionLog(registry, name, config.alias)
+        # Under the lock from the search on: two that promote the same model at once file it once.
+        with log.hold():
+            version = registry.find(name, model.digest)
+            if version is None:
+                progress.advance(0, note=f"filing {name}")
+                version = _register(registry, name, model, candidate, inputs, parts)
+            progress.advance(note=f"version {version.number}: deciding")
+            record = _decide(registry, log, config, version, candidate, parts, report)
         progress.advance(note=f"version {version.number}: {record['decision']['outcome']}")
-        if move:
-            registry.point(config.alias, version)
         progress.advance()
 
     outputs["promotion"].parent.mkdir(parents=True, exist_ok=True)
@@ -90,33 +96,40 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
 
 def _decide(
     registry: Registry,
+    log: DecisionLog,
     config: Config,
     version: Version,
     candidate: Mapping[str, Any],
     parts: Mapping[str, Any],
     report: Path,
-) -> tuple[dict[str, Any], bool]:
-    """Decide, and keep the decision with the version: the content of promotion.json, and whether the alias moves."""
+) -> dict[str, Any]:
+    """Decide, and keep the decision in the log, which moves the aliases: the content of promotion.json."""
     champion = registry.by_alias(version.name, config.alias)
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
     question = digest_json({"candidate": _finite(candidate), "policy": config.policy, "alias": config.alias})
-    held = json.loads(version.tags.get(mlflow_registry.PROMOTION, "{}"))
-    if champion is not None and champion.number == version.number and held.get("question") == question:
-        record: dict[str, Any] = held["record"]
+    held = next((e for e in reversed(log.entries()) if e.version == version.number and e.record), None)
+    told = evaluation.keep(registry, version, report, candidate)
+    if held is not None and champion is not None and champion.number == version.number:
         # A refusal does not stand: someone has moved the alias by hand since.
-        if record["decision"]["outcome"] in ("promoted", "already_champion"):
-            return record, False
+        stands = held.record["decision"]["outcome"] in ("promoted", "already_champion")
+        if held.record["question"] == question and stands:
+            return _filed(registry, version, told, held)
 
     before = champion.record() if champion is not None else None
     pairs = evaluation.compare(registry, champion, candidate, report, config.policy)
     decision = decide(candidate, before, config.policy, pairs)
+    back = taken_back(log.entries(), version.number)
+    if back is not None and decision.promote:
+        why = f"it was champion and was taken back (decision {back.number}, {back.at}): {'; '.join(back.reasons)}"
+        decision = replace(decision, promote=False, outcome="refused", reasons=(why, *decision.reasons))
     if decision.outcome == "refused" and decision.candidate_value is not None:
         # The champion cannot be compared with any candidate of this protocol: without a way out it would stay for good.
-        way_out = f"to make it the champion all the same: {registry.command_to_point(config.alias, version)}"
+        way_out = f"to make it the champion all the same: {registry.command_to_promote(config.alias, version)}"
         decision = replace(decision, reasons=(*decision.reasons, way_out))
     record = {
         "format": "moso.promotion",
         "format_version": 1,
+        "question": question,
         "model": version.name,
         "version": version.number,
         "reference": f"models:/{version.name}@{config.alias}",
@@ -126,20 +139,26 @@ def _decide(
         # Candidate minus champion, each metric in its own unit.
         "comparison": pairs.record() if pairs else {},
         "not_compared": dict(pairs.without) if pairs else {},
-        "candidate": _finite({"version": version.number, **candidate}),
-        "champion": _finite(before),
+        "candidate": {"version": version.number, **candidate},
+        "champion": before,
         "inputs": {step: part["digest"] for step, part in parts.items()},
     }
-    # First the record, then the alias: a champion is never there without the decision that made it one. An evaluation
-    # under a new protocol replaces the version's figures, or no later candidate could be compared with it.
-    registry.tag(
-        version,
-        {
-            **evaluation.keep(registry, version, report, candidate),
-            mlflow_registry.PROMOTION: evaluation.plain_json({"question": question, "record": record}),
-        },
-    )
-    return record, decision.promote
+    record = json.loads(evaluation.plain_json(_finite(record)))
+    # What was decided before and is decided again, about the same two, is no news for the log.
+    if held is None or held.record != record:
+        held = log.decided(decision.outcome, version, decision.promote, decision.reasons, record)
+    return _filed(registry, version, told, held)
+
+
+def _filed(registry: Registry, version: Version, told: Mapping[str, str], entry: Entry) -> dict[str, Any]:
+    """The content of promotion.json, which the version keeps, too.
+
+    An evaluation under a new protocol replaces the version's figures, or no later candidate could be compared with it.
+    """
+    place = {"number": entry.number, "digest": entry.digest, "previous": entry.previous}
+    record = {**entry.record, "log": place}
+    registry.tag(version, {**told, mlflow_registry.PROMOTION: evaluation.plain_json(record)})
+    return record
 
 
 def _register(
@@ -156,6 +175,8 @@ def _register(
         "git_commit": trained["git_commit"],
         "package_version": trained["package_version"],
         "seed": trained["seed"],
+        "image": os.environ.get("MOSO_IMAGE") or "none",
+        "parent_version": _parent(registry, name, parts),
     }
     tags = {
         mlflow_registry.MODEL_DIGEST: model.digest,
@@ -184,6 +205,19 @@ def _register(
         card_file = Path(temporary) / "model_card.md"
         card_file.write_text(text)
         return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, [card_file]))
+
+
+def _parent(registry: Registry, name: str, parts: Mapping[str, Any]) -> str:
+    """The version that this model was fine-tuned from, "none", or a digest where no version has it.
+
+    Its transformer's parent, else its VQVAE's; the first version that brought those weights.
+    """
+    for part in ("transformer", "vqvae"):
+        digest = parts[part]["inputs"].get("parent")
+        if digest:
+            parent = registry.found_by(name, f"moso.{part}_digest", digest)
+            return f"models:/{name}/{parent.number}" if parent else f"not registered: {part} {digest}"
+    return "none"
 
 
 def _checked_parts(vqvae: Path, transformer: Path, report: Path) -> dict[str, Any]:

@@ -7,9 +7,14 @@ from components.images import TRAIN
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
 def train_transformer(
-    config: dict, ray: dict, tokens: dsl.Input[dsl.Dataset], transformer: dsl.Output[dsl.Model]
+    config: dict,
+    ray: dict,
+    tokens: dsl.Input[dsl.Dataset],
+    transformer: dsl.Output[dsl.Model],
+    parent: dsl.Input[dsl.Model] | None = None,
 ) -> None:
-    """Stage II: token store -> transformer."""
+    """Stage II: token store -> transformer, from the weights of a parent where there is one."""
     from components.main import call
 
-    call("train_transformer", config, {"tokens": tokens.path}, {"transformer": transformer.path}, ray=ray)
+    inputs = {"tokens": tokens.path, **({"parent": parent.path} if parent else {})}
+    call("train_transformer", config, inputs, {"transformer": transformer.path}, ray=ray)

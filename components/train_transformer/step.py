@@ -6,25 +6,30 @@ The output folder `transformer`:
     config.json          settings, grids, given frames and the digest of the codebook (moso.transformer.model)
     sampling.json        how this model is sampled where a call says nothing else
     history.csv          the training's curve
+
+With the input `parent`, the folder `transformer` of another training, it starts from that one's weights.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from moso.config import to_dict
 from moso.device import device_of
 from moso.errors import ConfigError
 from moso.provenance import read_provenance, write_json
 from moso.step import Context, Paths
 from moso.tokens.store import TokenStore
 from moso.training.config import TrainingConfig
+from moso.training.parent import INPUT, start_from_
 from moso.training.random import key_seed
 from moso.training.stage import train_stage
 from moso.transformer.config import LossConfig, SamplingConfig, TransformerConfig
-from moso.transformer.model import MosoTransformer, save_transformer
+from moso.transformer.model import CONFIG, WEIGHTS, MosoTransformer, described, save_transformer
 from moso.transformer.objective import TransformerObjective
 
 FORMAT = "moso.transformer"
@@ -62,13 +67,19 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
 
     Raises:
         StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
-        ConfigError, MismatchError: settings that the store's tokens do not allow.
+        ConfigError, MismatchError: settings that the store's tokens do not allow, or that are not the parent's.
     """
+    parent = inputs.get(INPUT)
     digests = {"tokens": read_provenance(inputs["tokens"], format="moso.tokens", version=1)["digest"]}
+    if parent is not None:
+        digests[INPUT] = read_provenance(parent, format=FORMAT, version=VERSION)["digest"]
 
     def build() -> TransformerObjective:
         store = TokenStore.open(inputs["tokens"])
-        model = build_model(config, store).to(device_of(context.device))
+        model = build_model(config, store)
+        if parent is not None:
+            fine_tune_(model, parent)
+        model = model.to(device_of(context.device))
         return TransformerObjective(
             model, store, config.loss, seed=config.seed, validation_clips=config.validation_clips
         )
@@ -105,6 +116,17 @@ def build_model(config: Config, store: TokenStore) -> MosoTransformer:
             store.codebook_digest,
             unconditional=config.loss.unconditional_share > 0,
         )
+
+
+def fine_tune_(model: MosoTransformer, parent: Path) -> None:
+    """Give the untrained model the weights of a folder `transformer`.
+
+    Raises:
+        MismatchError: another network, other grids or given frames, or tokens of another codebook, which mean other
+            things. Dropout alone may differ.
+    """
+    theirs = json.loads((parent / CONFIG).read_text())
+    start_from_(model, parent / WEIGHTS, to_dict(described(model)), theirs, free=("model.dropout",))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,19 @@ The output folder `vqvae`:
     model.safetensors    weights and codebook
     config.json          VQVAEConfig
     history.csv          the training's curve
+
+With the input `parent`, the folder `vqvae` of another training, it starts from that one's weights and codebook.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from moso.config import to_dict
 from moso.device import device_of
 from moso.errors import ConfigError, DataError
 from moso.frames.cache import FORMAT as FRAMES_FORMAT
@@ -23,13 +27,14 @@ from moso.frames.clips import Clips, windows
 from moso.provenance import read_provenance
 from moso.step import Context, Paths
 from moso.training.config import TrainingConfig
+from moso.training.parent import INPUT, start_from_
 from moso.training.random import key_seed
 from moso.training.stage import train_stage
 from moso.vqvae.config import VQVAEConfig
 from moso.vqvae.losses import LossConfig
-from moso.vqvae.model import FORMAT, VERSION, VQVAE, save_vqvae
+from moso.vqvae.model import CONFIG, FORMAT, VERSION, VQVAE, WEIGHTS, save_vqvae
 from moso.vqvae.objective import VQVAEObjective
-from moso.vqvae.objective_config import ObjectiveConfig
+from moso.vqvae.objective_config import ObjectiveConfig, SoftStartConfig
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,20 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
         StopRequested: the stop signal was raised; the same call goes on from the checkpoint.
         ConfigError: frames of another size than the model's.
         DataError: no training episode is as long as a clip.
+        MismatchError: a network that is not the parent's.
     """
+    parent = inputs.get(INPUT)
     digests = {"frames": read_provenance(inputs["frames"], format=FRAMES_FORMAT, version=FRAMES_VERSION)["digest"]}
+    if parent is not None:
+        digests[INPUT] = read_provenance(parent, format=FORMAT, version=VERSION)["digest"]
 
     def build() -> VQVAEObjective:
-        model = build_model(config).to(device_of(context.device))
-        return build_objective(config, model, FrameCache.open(inputs["frames"]))
+        model = build_model(config)
+        if parent is not None:
+            start_from_(model, parent / WEIGHTS, to_dict(config.model), json.loads((parent / CONFIG).read_text()))
+        model = model.to(device_of(context.device))
+        how = config if parent is None else replace(config, objective=without_a_start(config.objective))
+        return build_objective(how, model, FrameCache.open(inputs["frames"]))
 
     train_stage(
         "train_vqvae",
@@ -86,6 +99,16 @@ def build_model(config: Config) -> VQVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_seed(config.seed, "start values"))
         return VQVAE(config.model)
+
+
+def without_a_start(objective: ObjectiveConfig) -> ObjectiveConfig:
+    """The same without what a training from drawn weights begins with.
+
+    The soft start would put a codebook by k-means in the place of the parent's, and the preprocessing would show other
+    pictures than those it is good at.
+    """
+    preprocessing = replace(objective.preprocessing, until_step=0)
+    return replace(objective, soft_start=SoftStartConfig(), preprocessing=preprocessing)
 
 
 def build_objective(config: Config, model: VQVAE, cache: FrameCache) -> VQVAEObjective:

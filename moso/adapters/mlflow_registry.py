@@ -142,10 +142,14 @@ class Registry:
 
     def find(self, name: str, model_digest: str) -> Version | None:
         """The first version of `name` that holds the model with this digest."""
-        if not re.fullmatch(r"[0-9a-f]{64}", model_digest):
-            raise DataError(f"model digest {model_digest!r} is no sha256")
+        return self.found_by(name, MODEL_DIGEST, model_digest)
+
+    def found_by(self, name: str, tag: str, digest: str) -> Version | None:
+        """The first version of `name` whose `tag` is this digest."""
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise DataError(f"{tag} {digest!r} is no sha256")
         with reported(self._failed):
-            found = self._client.search_model_versions(f"name = '{name}' AND tags.`{MODEL_DIGEST}` = '{model_digest}'")
+            found = self._client.search_model_versions(f"name = '{name}' AND tags.`{tag}` = '{digest}'")
         return min(map(_version, found), key=lambda version: version.number, default=None)
 
     def by_alias(self, name: str, alias: str) -> Version | None:
@@ -245,17 +249,20 @@ class Registry:
                 return None
             return Path(self._client.download_artifacts(run_id, name, str(folder)))
 
-    def point(self, alias: str, version: Version) -> None:
-        """Let `alias` stand for `version`, and for no other."""
+    def point(self, alias: str, name: str, number: int | None) -> None:
+        """Let `alias` of the model `name` stand for that version, and for no other; None removes it."""
         with reported(self._failed):
-            self._client.set_registered_model_alias(version.name, alias, str(version.number))
+            if number is None:
+                self._client.delete_registered_model_alias(name, alias)
+            else:
+                self._client.set_registered_model_alias(name, alias, str(number))
 
-    def command_to_point(self, alias: str, version: Version) -> str:
-        """The shell command that does what `point` does, for a person who decides it; a password is masked in it."""
-        address = json.dumps(redact(self.tracking_uri))
-        values = ", ".join(json.dumps(value) for value in (version.name, alias, str(version.number)))
-        code = f"import mlflow; mlflow.MlflowClient({address}, {address}).set_registered_model_alias({values})"
-        return f"{sys.executable} -c {shlex.quote(code)}"
+    def command_to_promote(self, alias: str, version: Version) -> str:
+        """The shell command that moves `alias` to `version`, for a person who decides; a password is masked in it."""
+        address = f"MLFLOW_TRACKING_URI={shlex.quote(redact(self.tracking_uri))}"
+        of_alias = "" if alias == "champion" else f" --alias {alias}"
+        version_address = f"models:/{version.name}/{version.number}"
+        return f"{address} {sys.executable} -m moso.cli registry promote {version_address}{of_alias} --reason 'by hand'"
 
     def lookup(self, reference: str) -> Version:
         """The version that `models:/name@alias` or `models:/name/3` stands for.
@@ -274,6 +281,24 @@ class Registry:
             return found
         with reported(f"{reference} is not in {redact(self.tracking_uri)}"):
             return _version(self._client.get_model_version(name, parts["version"]))
+
+    def described(self, reference: str) -> dict[str, dict[str, Any]]:
+        """What a version was made of and measured to be: params, metrics, protocol, digests (name -> value each).
+
+        Raises:
+            MosoError: no such address or version, or one that moso did not register.
+        """
+        version = self.lookup(reference)
+        told = version.record()
+        run = self.recorded(version.run_id)
+        named = {key.removeprefix("moso."): value for key, value in version.tags.items()}
+        parts = ("_digest", "git_commit", "package_version", "image", "parent_version", "seed")
+        return {
+            "params": dict(run.params) if run else {},
+            "metrics": told["metrics"],
+            "protocol": told["protocol"],
+            "digests": {key: value for key, value in named.items() if key.endswith(parts)},
+        }
 
     def run(self, version: Version) -> str | None:
         """Name and status of the run a version was registered in ("promote moso-sim_push: FINISHED"), or None if gone.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from moso.adapters.redact import redact
-from moso.adapters.s3_errors import Changed, Interrupted, S3Error, failure, refusal
+from moso.adapters.s3_errors import Changed, Gone, Interrupted, S3Error, failure, refusal
 from moso.adapters.s3_pace import paced, within
 from moso.adapters.s3_patience import PATIENCE, Patience
 from moso.errors import ConfigError, DataError
@@ -244,6 +244,40 @@ class Bucket:
         return Body(
             first if partial else 0, self._blocks(answer["Body"], item.key), Checks() if first else _checks(answer)
         )
+
+    def text(self, key: str) -> tuple[str, str] | None:
+        """A small object's text and its ETag; None where there is none. Asked for once.
+
+        Raises:
+            Interrupted, S3Error: as for `look`.
+        """
+        ask = functools.partial(self._client.get_object, Bucket=self.address.bucket, Key=key)
+        try:
+            with self._told(key):
+                answer = within(self.patience.window_s, ask, late=lambda unused: unused["Body"].close())
+                return answer["Body"].read().decode(), answer["ETag"]
+        except Gone:
+            return None
+
+    def put(self, key: str, text: str, *, etag: str | None) -> str | None:
+        """Write a small object where the one with this ETag still is, or with None where there is none. Asked for once.
+
+        Returns:
+            The new ETag; None where the condition does not hold, or another writer was at it.
+
+        Raises:
+            Interrupted: the server did not answer; whether it wrote is not known.
+            S3Error: no right to write, no credentials, no server.
+        """
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        ask = functools.partial(
+            self._client.put_object, Bucket=self.address.bucket, Key=key, Body=text.encode(), **condition
+        )
+        try:
+            with self._told(key):
+                return str(within(self.patience.window_s, ask)["ETag"])
+        except (Changed, Gone):  # 412; 404 where the object to be replaced is gone
+            return None
 
     def _blocks(self, body: Any, key: str) -> Generator[bytes, None, None]:
         with self._told(key), contextlib.closing(paced(body, self.patience)) as blocks:

@@ -63,7 +63,7 @@ def refusal(response: Mapping[str, Any], where: str, server: str, *, one: bool) 
         return S3Error(f"{where}: {server} has no such bucket; {remedy}")
     if status == 404:
         return Gone(f"{where} is not there any more", everywhere=False)
-    if status == 412:
+    if status == 412 or (status == 409 and code == "ConditionalRequestConflict"):  # another writer at the same moment
         return Changed(f"{where} changed while it was read", everywhere=False)
     if status == 416:
         return Damaged(f"{where} is shorter than was listed", everywhere=False)

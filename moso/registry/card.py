@@ -77,7 +77,7 @@ def values(
         dataset: the data set's name.
         model: given_frames, clip_frames, height, width, steps.
         candidate: as `decide` takes it: model_digest, protocol_digest, protocol, metrics.
-        provenance: digests and commit: data_digest, config_digest, code_digest, git_commit, package_version, seed.
+        provenance: data_digest, config_digest, code_digest, git_commit, package_version, seed, image, parent_version.
         protocol_name: of the protocol's file, where one was asked for ("kth/64").
     """
     protocol = candidate.get("protocol") or {}

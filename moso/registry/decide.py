@@ -1,7 +1,6 @@
 """Promotion as a pure function: decide(candidate, champion, policy, paired) -> decision with reasons.
 
-Effects (registering, moving the alias, writing promotion.json) come after and are none of this file's business. Guarded
-metrics (none of which may get worse beyond its tolerance) belong here too: `paired` has the interval of every metric.
+Effects (registering, moving the alias, writing promotion.json) come after and are none of this file's business.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from moso.evaluation.metrics import higher_is_better
 from moso.evaluation.statistics import POWER, Interval
 from moso.registry.paired import Paired
 from moso.registry.policy import PromotionPolicy
@@ -36,6 +36,7 @@ class Decision:
         gain_low: lower end of its interval, likewise; None where there is none.
         gain_high: upper end of it.
         detectable: the smallest difference that these clips show at 80 % power, in the metric's unit.
+        guards: each guarded figure -> what was found of it, "holds" and why; {} where none was looked at.
     """
 
     promote: bool
@@ -48,6 +49,7 @@ class Decision:
     gain_low: float | None = None
     gain_high: float | None = None
     detectable: float | None = None
+    guards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def decide(
@@ -91,7 +93,14 @@ def decide(
     faults = paired.faults or _disagreement(value - held, paired.intervals.get(policy.metric))
     if faults:
         return Decision(False, "refused", faults, policy, value, held)
-    return _judge(value, held, policy, paired)
+    guards, problems = _guarded(candidate, champion, policy, paired)
+    if problems:
+        return Decision(False, "refused", problems, policy, value, held)
+    judged = dataclasses.replace(_judge(value, held, policy, paired), guards=guards)
+    if not judged.promote or all(found["holds"] for found in guards.values()):
+        return judged
+    broken = tuple(str(found["why"]) for found in guards.values() if not found["holds"])
+    return dataclasses.replace(judged, promote=False, outcome="kept", reasons=(*broken, *judged.reasons))
 
 
 def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -108,7 +117,9 @@ def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 def to_record(decision: Decision) -> dict[str, Any]:
     """Plain data for promotion.json."""
-    return {**dataclasses.asdict(decision), "reasons": list(decision.reasons)}
+    policy = {**vars(decision.policy), "guards": dict(decision.policy.guards)}
+    guards = {name: dict(found) for name, found in decision.guards.items()}
+    return {**vars(decision), "reasons": list(decision.reasons), "policy": policy, "guards": guards}
 
 
 def protocol_difference(candidate: Mapping[str, Any], champion: Mapping[str, Any]) -> tuple[str, ...]:
@@ -160,6 +171,46 @@ def _judge(value: float, held: float, policy: PromotionPolicy, paired: Paired) -
     too_small = not better and least > policy.margin > 0
     everything = (verdict, compared, over, *((small,) if too_small else ()))
     return Decision(better, outcome, everything, policy, value, held, gain, low, high, least)
+
+
+def _guarded(
+    candidate: Mapping[str, Any], champion: Mapping[str, Any], policy: PromotionPolicy, paired: Paired
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Each guarded figure -> candidate, champion, gain, low, high, tolerance, holds, why; and what forbids to look."""
+    guards: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for name, tolerance in policy.guards.items():
+        figures_of = [_figure(model, name) for model in (candidate, champion)]
+        told = [
+            f"the {who}'s guarded {name} {problem}"
+            for who, (_, problem) in zip(("candidate", "champion"), figures_of, strict=True)
+            if problem
+        ]
+        interval = paired.intervals.get(name)
+        new, old = figures_of[0][0], figures_of[1][0]
+        if not told and new is not None and old is not None:
+            told = list(_disagreement(new - old, interval))
+        if told or new is None or old is None:
+            problems += told
+            continue
+        sign = 1 if higher_is_better(name.rpartition(".")[2]) else -1
+        gain = sign * (new - old)
+        low, high = sorted((sign * interval.low, sign * interval.high)) if interval else (None, None)
+        worst = gain if low is None or policy.require == "gain" else low
+        # The mean of equal clips may differ from 0 by a rounding; no tolerance is meant that exactly.
+        holds = worst >= -tolerance - AGREEMENT * max(abs(new), abs(old))
+        compared = f"candidate {new:.6g}, champion {old:.6g}, gain {gain:+.6g}"
+        over = "" if low is None else f", {100 * policy.confidence:g} % interval {low:+.6g} to {high:+.6g}"
+        if holds:
+            verdict = "is not worse beyond its tolerance"
+        elif gain < -tolerance:
+            verdict = "is worse beyond its tolerance"
+        else:
+            verdict = "may be worse beyond its tolerance: these clips do not show the contrary"
+        why = f"the guarded {name} {verdict} {tolerance:.6g}: {compared}{over}"
+        found = {"candidate": new, "champion": old, "gain": gain, "low": low, "high": high, "tolerance": tolerance}
+        guards[name] = {**found, "holds": holds, "why": why}
+    return guards, tuple(problems)
 
 
 def _confident(gain: float, ends: Sequence[float], episodes: int, policy: PromotionPolicy) -> tuple[bool, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from moso.config import check_choices
@@ -28,6 +29,11 @@ class PromotionPolicy:
             differences 2.8 % with 128 episodes, 4.2 % with 20, 7.6 % with 6).
         resamples: draws of the bootstrap.
         seed: of the bootstrap: the same two models always give the same decision.
+        guards: dotted name of a figure -> tolerance, in its unit, at least 0. None of them may get worse by more. With
+            `require: confident` that must be shown: the whole interval of the gain lies at or above -tolerance (a test
+            of non-inferiority), so that few clips speak for the champion; with "gain", and for a figure without a value
+            a clip (FVD), the mean alone is held against it. A guarded figure that is missing or no number is refused.
+            No source: none by default; the preset sim_push/default guards SSIM.
     """
 
     metric: str = "prediction.psnr"
@@ -37,6 +43,7 @@ class PromotionPolicy:
     confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
     seed: int = 0
+    guards: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -45,8 +52,7 @@ class PromotionPolicy:
                 "metric", self.metric, "must name a figure of metrics.json", "for example prediction.psnr"
             )
         last = self.metric.rpartition(".")[2]
-        known = last in ("psnr", "ssim") or last.startswith(("lpips", "fvd", "fid"))
-        if known and self.higher_is_better != higher_is_better(last):
+        if _known(last) and self.higher_is_better != higher_is_better(last):
             raise ConfigError(
                 "higher_is_better",
                 self.higher_is_better,
@@ -61,6 +67,8 @@ class PromotionPolicy:
             raise ConfigError("resamples", self.resamples, "must be at least 100", "10000 is usual")
         if self.seed < 0:
             raise ConfigError("seed", self.seed, "must be at least 0")
+        for name, tolerance in self.guards.items():
+            _check_guard(name, tolerance, self.metric)
 
     @property
     def least_episodes(self) -> int:
@@ -70,3 +78,18 @@ class PromotionPolicy:
         by chance in 2^(1 - n) of all cases (the sign test), and the bootstrap's interval then excludes 0 whatever n.
         """
         return math.ceil(1 - math.log2(1 - self.confidence))
+
+
+def _known(metric: str) -> bool:
+    """Whether the metric's direction is known by its name."""
+    return metric in ("psnr", "ssim") or metric.startswith(("lpips", "fvd", "fid"))
+
+
+def _check_guard(name: str, tolerance: float, metric: str) -> None:
+    here = f"guards.{name}"
+    if name == metric:
+        raise ConfigError(here, tolerance, "is the metric that decides, which must get better anyway", "guard others")
+    if not _known(name.rpartition(".")[2]):
+        raise ConfigError(here, tolerance, "its direction is not known", "guard psnr, ssim, lpips_*, fvd or fid")
+    if isinstance(tolerance, bool) or not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ConfigError(here, tolerance, "must be a finite number of at least 0, in the figure's unit")

@@ -159,8 +159,8 @@ class _Training:
         """Restore, train, and leave the result in the module."""
         self._restore()
         run = {"config": to_dict(self.config), **to_dict(self.identity)}
-        tags = {name: str(value) for name, value in _flat({**run, "config": {}, "git_commit": git_commit()}).items()}
-        params = {**_flat(run["config"]), "seed": self.seed, "precision": self.precision.name}
+        tags = {name: str(value) for name, value in flat({**run, "config": {}, "git_commit": git_commit()}).items()}
+        params = {**flat(run["config"]), "seed": self.seed, "precision": self.precision.name}
         self.state.run_id = self.tracker.start(self.title, run_id=self.state.run_id, params=params, tags=tags)
         status = "FAILED"
         try:
@@ -347,12 +347,12 @@ class _Training:
         return self.writer.saved
 
 
-def _flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """Nested settings as one level, 'optimizer.name': what trackers take."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{at}{name}.")
+            found |= flat(value, f"{at}{name}.")
         else:
-            flat[f"{at}{name}"] = value
-    return flat
+            found[f"{at}{name}"] = value
+    return found

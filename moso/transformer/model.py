@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -241,20 +242,22 @@ def save_transformer(model: MosoTransformer, folder: Path) -> None:
     """Write model.safetensors and config.json into `folder`; inverse of `load_transformer`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    write_json(folder / CONFIG, described(model))
+
+
+def described(model: MosoTransformer) -> dict[str, Any]:
+    """The content of config.json: all that the weights' shapes and meaning depend on, as plain data."""
     codes = model.vocabulary.codes
-    write_json(
-        folder / CONFIG,
-        {
-            "model": to_dict(model.config),
-            "grids": to_dict(model.grids),
-            "codebook_size": model.codebook_size,
-            "code_dimension": None if codes is None else codes.shape[1],
-            "codebook_digest": model.codebook_digest,
-            "given_frames": model.given_frames,
-            "given_motion_frames": model.given_motion_frames,
-            "unconditional": model.unconditional,
-        },
-    )
+    return {
+        "model": to_dict(model.config),
+        "grids": to_dict(model.grids),
+        "codebook_size": model.codebook_size,
+        "code_dimension": None if codes is None else codes.shape[1],
+        "codebook_digest": model.codebook_digest,
+        "given_frames": model.given_frames,
+        "given_motion_frames": model.given_motion_frames,
+        "unconditional": model.unconditional,
+    }
 
 
 def load_transformer(

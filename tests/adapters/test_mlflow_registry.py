@@ -96,8 +96,8 @@ def test_the_command_that_moves_an_alias_shows_no_password(server):
     registry = Registry(uri.replace("http://", "http://me:hunter2@"))
     handler.answer = (200, json.dumps({"model_version": {"name": "moso-toy", "version": "3"}}))
     version = registry.by_alias("moso-toy", "champion")
-    command = registry.command_to_point("champion", version)
-    assert 'set_registered_model_alias("moso-toy", "champion", "3")' in command
+    command = registry.command_to_promote("champion", version)
+    assert "registry promote models:/moso-toy/3 --reason" in command
     assert "hunter2" not in command
 
 

@@ -38,7 +38,7 @@ print(json.dumps([out, sorted({name.split(".")[0] for name in sys.modules})]))
 
 
 def test_a_moso_error_is_one_line_and_exit_status_1(tmp_path: Path) -> None:
-    done = moso("pipeline", "compile", "--check", "--output", str(tmp_path / "missing.yaml"))
+    done = moso("pipeline", "compile", "--check", "--output", str(tmp_path / "missing"))
     assert done.returncode == 1
     assert done.stderr.startswith("moso: ")
     assert done.stderr.count("\n") == 1

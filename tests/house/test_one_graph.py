@@ -20,7 +20,7 @@ from pipelines.training import arguments, compiled
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-COMPILED_SPEC = next(yaml.safe_load_all(COMPILED.read_text()))
+COMPILED_SPEC = next(yaml.safe_load_all((COMPILED / "training.yaml").read_text()))
 PRESETS = sorted((ROOT / "moso" / "presets").rglob("*.yaml"))
 
 
@@ -130,7 +130,7 @@ def test_data_and_models_of_a_data_set_lie_in_folders_of_its_own() -> None:
 
 
 def test_compiling_gives_the_committed_bytes_again_and_again() -> None:
-    assert compiled(load_cluster()) == compiled(load_cluster()) == COMPILED.read_text()
+    assert compiled(load_cluster()) == compiled(load_cluster()) == (COMPILED / "training.yaml").read_text()
 
 
 def test_every_component_takes_its_image_from_one_place_and_installs_nothing() -> None:

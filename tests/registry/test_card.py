@@ -27,6 +27,8 @@ def the_values() -> dict:
             "git_commit": "f" * 40,
             "package_version": "0.1.0",
             "seed": 0,
+            "image": "moso-serve:0.1.0",
+            "parent_version": "models:/moso-sim_push/3",
         },
     )
 
@@ -42,6 +44,7 @@ def test_the_template_is_filled_without_holes():
     assert "| **prediction** | 22.00 | 0.8129 |" in text
     assert "256 clips of 128 episodes" in text
     assert f"protocol sim_push/default, `{'p' * 64}`" in text
+    assert "| fine-tuned from | models:/moso-sim_push/3 |" in text
 
 
 def test_a_figure_that_was_not_computed_is_said_and_a_method_that_was_not_is_left_out():

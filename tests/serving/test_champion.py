@@ -55,7 +55,7 @@ def registry(store, monkeypatch) -> Registry:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MOSO_CACHE", str(folder / "cache"))
     found = Registry(uri)
-    found.point("champion", versions[0])
+    found.point("champion", versions[0].name, versions[0].number)
     return found
 
 
@@ -65,13 +65,13 @@ def test_another_version_behind_the_alias_is_put_in_place_and_back(registry, sto
     champion.load()
     assert champion.get().version == 1
     assert not champion.refresh()
-    registry.point("champion", versions[1])
+    registry.point("champion", versions[1].name, versions[1].number)
     before = champion.get()
     assert champion.refresh()
     assert champion.get().version == 2
     assert champion.get().model.digest == Model.from_parts(second.vqvae, second.transformer, "cpu").digest
     assert before.model.digest == Model.from_parts(first.vqvae, first.transformer, "cpu").digest  # requests keep theirs
-    registry.point("champion", versions[0])  # a rollback
+    registry.point("champion", versions[0].name, versions[0].number)  # a rollback
     assert champion.refresh()
     assert champion.get().version == 1
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_loaded_leaves_the_old_one_serving_and_is_tried_again(reg
     changed = threading.Event()
     # Nothing of version 2 can be kept: its load fails.
     monkeypatch.setenv("MOSO_CACHE", "/dev/null/cache")
-    registry.point("champion", versions[1])
+    registry.point("champion", versions[1].name, versions[1].number)
     champion.watch(changed.set)
     until = time.monotonic() + WITHIN_S
     while not champion.failures and time.monotonic() < until:
@@ -162,7 +162,7 @@ def test_the_server_takes_up_a_new_champion_within_30_seconds_and_no_request_fai
             caller.start()
         while len(answers) < 6:
             time.sleep(0.01)
-        registry.point("champion", versions[1])
+        registry.point("champion", versions[1].name, versions[1].number)
         until = time.monotonic() + WITHIN_S
         while json.loads(server.ask("/v1/model")[1])["version"] != 2:
             assert time.monotonic() < until, (tmp_path / "log").read_text()

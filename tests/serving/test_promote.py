@@ -21,11 +21,12 @@ from moso.adapters.mlflow_model import REQUIREMENTS
 from moso.adapters.mlflow_registry import Registry, resolve
 from moso.config import resolve_section
 from moso.errors import ConfigError, DataError, FormatError, MismatchError, MosoError
-from moso.provenance import read_provenance
+from moso.provenance import code_digest, digest_json, git_commit, read_provenance, write_provenance
+from moso.registry.decision_log import ACTIONS, Aliases
 from moso.registry.policy import PromotionPolicy
 from moso.step import Context
 from moso.tasks.model import Model
-from moso.tasks.request import TASKS, flat_tokens
+from moso.tasks.request import PARAMETERS, TASKS, flat_tokens
 from tests.small_model import smooth_clips
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +188,70 @@ def test_a_version_carries_what_the_policy_promises(first, uri, tmp_path):
     assert [output.model_id for output in run_of_it.outputs.model_outputs] == [logged.model_id]
 
 
+def fine_tuned(trained, of: str, digest: str) -> None:
+    """Let the part `of` ("transformer", "vqvae") say that it began with the weights of another one."""
+    folder = getattr(trained, of)
+    told = read_provenance(folder)
+    named = {key: told[key] for key in ("step", "config")} | {"inputs": {**told["inputs"], "parent": digest}}
+    write_provenance(folder, format=f"moso.{of}", version=1, **named)
+
+
+def test_a_version_carries_all_that_a_reader_needs_to_trust_and_to_use_it(
+    first, uri, tmp_path, monkeypatch, retrain, reevaluate
+):
+    """Parameters, figures with their protocol, digests, commit, image, parent, page, card, signature, example."""
+    monkeypatch.setenv("MOSO_IMAGE", "registry.example.org/moso-serve:0.1.0")
+    promote(first, uri, tmp_path)
+    tuned = retrain(tmp_path / "tuned", seed=7)
+    fine_tuned(tuned, "transformer", read_provenance(first.transformer)["digest"])
+    promote(reevaluate(tuned, 22.0), uri, tmp_path)
+
+    client = connect(uri)
+    version = client.get_model_version("moso-toy", "2")
+    told = {part: read_provenance(getattr(tuned, part)) for part in ("vqvae", "transformer", "report")}
+    figures = json.loads((tuned.report / "metrics.json").read_text())
+    tags = {name.removeprefix("moso."): value for name, value in version.tags.items()}
+    assert json.loads(tags["protocol"]) == figures["protocol"]
+    assert tags["protocol_digest"] == digest_json(figures["protocol"]) == figures["protocol_digest"]
+    assert json.loads(tags["metrics"])["prediction.psnr"] == figures["prediction"]["psnr"]
+    assert tags["data_digest"] == told["report"]["inputs"]["frames"]
+    configs = {told[part]["step"]: told[part]["config"] for part in ("vqvae", "transformer")}
+    assert tags["config_digest"] == digest_json(configs)
+    assert (tags["code_digest"], tags["git_commit"]) == (code_digest(), git_commit())
+    assert tags["image"] == "registry.example.org/moso-serve:0.1.0"
+    assert tags["parent_version"] == "models:/moso-toy/1"
+    assert client.get_model_version("moso-toy", "1").tags["moso.parent_version"] == "none"
+
+    run_of_it = client.get_run(version.run_id)
+    assert run_of_it.data.params["train_vqvae.seed"] == run_of_it.data.params["train_transformer.seed"] == "7"
+    assert run_of_it.data.metrics["prediction.ssim"] == figures["prediction"]["ssim"]
+    page = filed(uri, 2, "index.html", tmp_path / "kept").read_text()
+    assert page.startswith("<!doctype html><title>report</title>")
+    card = filed(uri, 2, "model_card.md", tmp_path / "kept").read_text()
+    assert (version.description, "$" in card) == (card, False)
+    assert "| fine-tuned from | models:/moso-toy/1 |" in card
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    model = mlflow.pyfunc.load_model("models:/moso-toy@champion")
+    assert model.metadata.signature.inputs.input_types() == [np.dtype(np.uint8)]
+    assert {spec.name for spec in model.metadata.signature.params} == set(PARAMETERS)
+    example = np.asarray(model.input_example)
+    np.testing.assert_array_equal(example, np.load(tuned.report / "example.npy"))
+
+
+def test_a_parent_that_no_version_has_is_said_and_a_vqvae_s_parent_counts_where_the_transformer_has_none(
+    first, uri, tmp_path, retrain, reevaluate
+):
+    promote(first, uri, tmp_path)
+    tuned, strange = retrain(tmp_path / "tuned", seed=7), retrain(tmp_path / "strange", seed=8)
+    fine_tuned(tuned, "vqvae", read_provenance(first.vqvae)["digest"])
+    fine_tuned(strange, "transformer", "a" * 64)
+    promote(reevaluate(tuned, 20.0), uri, tmp_path)
+    promote(reevaluate(strange, 20.0), uri, tmp_path)
+    parents = [connect(uri).get_model_version("moso-toy", number).tags["moso.parent_version"] for number in "23"]
+    assert parents == ["models:/moso-toy/1", f"not registered: transformer {'a' * 64}"]
+
+
 def filed(uri: str, number: int, name: str, folder: Path) -> Path:
     """A file of the run of moso-toy's version `number`."""
     client = connect(uri)
@@ -319,7 +384,9 @@ def test_the_policy_file_says_what_the_code_does():
     policy = yaml.safe_load((ROOT / "mlflow" / "registry-policy.yaml").read_text())
     stated = {key: value for key, value in policy["promotion"].items() if not isinstance(value, list)}
     assert stated == dataclasses.asdict(PromotionPolicy())
-    assert list(policy["aliases"]) == [Config().alias]
+    assert list(policy["aliases"]) == [field.name for field in dataclasses.fields(Aliases)]
+    assert next(iter(policy["aliases"])) == Config().alias
+    assert tuple(policy["decisions"]) == ACTIONS
 
 
 REQUESTS = {
@@ -355,11 +422,13 @@ def by_the_facade(model: Model, given: np.ndarray, whole: np.ndarray) -> dict[st
     }
 
 
-def test_it_does_every_task_in_a_fresh_process_outside_the_repository_with_the_code_it_brings(first, uri, tmp_path):
-    promote(first, uri, tmp_path)
-    away = tmp_path / "away"
+def asked_outside(python: Path, trained, uri: str, away: Path) -> tuple[dict, str]:
+    """Let `python` load the champion in the folder `away` and answer REQUESTS there; what it said, and its stderr.
+
+    Every answer is that of the facade here.
+    """
     away.mkdir()
-    model, whole = Model.from_parts(first.vqvae, first.transformer, "cpu"), smooth_clips(2)
+    model, whole = Model.from_parts(trained.vqvae, trained.transformer, "cpu"), smooth_clips(2)
     frames = {"given": whole[:, : model.given_frames], "whole": whole, "nothing": whole[:, :0]}
     for name, value in frames.items():
         np.save(away / f"{name}.npy", value)
@@ -369,7 +438,7 @@ def test_it_does_every_task_in_a_fresh_process_outside_the_repository_with_the_c
     shutil.copy(Path(__file__).with_name("outside.py"), away)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MLFLOW"))}
     result = subprocess.run(
-        [sys.executable, "-I", "outside.py", uri, "models:/moso-toy@champion", str(ROOT)],
+        [python, "-I", "outside.py", uri, "models:/moso-toy@champion", str(ROOT)],
         cwd=away,
         env={**kept, "OMP_NUM_THREADS": str(torch.get_num_threads()), "MLFLOW_DISABLE_TELEMETRY": "true"},
         capture_output=True,
@@ -377,18 +446,42 @@ def test_it_does_every_task_in_a_fresh_process_outside_the_repository_with_the_c
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert Path(said["moso"]).is_relative_to(tmp_path / "mlruns" / "artifacts")
-    distributions = {"yaml": "pyyaml"}
-    assert {distributions.get(name, name) for name in said["imported"]} | {"mlflow"} == set(REQUIREMENTS)
-    assert "brings other code" not in result.stderr
-
-    assert {request[1].get("task", "predict") for request in REQUESTS.values()} == set(TASKS)
     expected = by_the_facade(model, frames["given"], whole)
     written = {path.stem for path in away.glob("*.npy")} - set(frames)
     assert written == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(np.load(away / f"{name}.npy"), value, err_msg=name)
+    return json.loads(result.stdout.splitlines()[-1]), result.stderr
+
+
+def test_it_does_every_task_in_a_fresh_process_outside_the_repository_with_the_code_it_brings(first, uri, tmp_path):
+    promote(first, uri, tmp_path)
+    assert {request[1].get("task", "predict") for request in REQUESTS.values()} == set(TASKS)
+    said, stderr = asked_outside(Path(sys.executable), first, uri, tmp_path / "away")
+    assert Path(said["moso"]).is_relative_to(tmp_path / "mlruns" / "artifacts")
+    distributions = {"yaml": "pyyaml"}
+    assert {distributions.get(name, name) for name in said["imported"]} | {"mlflow"} == set(REQUIREMENTS)
+    assert "brings other code" not in stderr
+
+
+@pytest.mark.slow
+def test_it_does_every_task_in_an_environment_that_has_only_what_the_model_requires(first, uri, tmp_path):
+    """Its requirements.txt, installed into an empty environment: no moso, no DVC, no kfp, no Ray."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("uv is not in this environment (make setup puts it there)")
+    promote(first, uri, tmp_path)
+    (required,) = (tmp_path / "mlruns" / "artifacts").rglob("requirements.txt")
+    wheels = {"UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS", "")}
+    environment = {k: v for k, v in {**os.environ, **wheels}.items() if v}
+    python = tmp_path / "alone" / "bin" / "python"
+    subprocess.run([uv, "venv", "-q", "-p", sys.executable, python.parents[1]], env=environment, check=True)
+    subprocess.run([uv, "pip", "install", "-q", "-p", python, "-r", required], env=environment, check=True)
+    listed = subprocess.run([uv, "pip", "list", "-q", "-p", python], capture_output=True, text=True, check=True).stdout
+    assert {"torch", "mlflow"} <= (names := {line.split()[0] for line in listed.splitlines()[2:]})
+    assert names & {"moso", "dvc", "kfp", "ray", "lpips", "torchvision"} == set()
+    said, _ = asked_outside(python, first, uri, tmp_path / "away")
+    assert Path(said["moso"]).is_relative_to(tmp_path / "mlruns" / "artifacts")
 
 
 def test_the_card_shows_every_task(first, uri, tmp_path):

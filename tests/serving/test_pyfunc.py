@@ -15,7 +15,7 @@ from moso.adapters import mlflow_model
 from moso.errors import DataError
 from moso.tasks.checks import InputError
 from moso.tasks.model import Model
-from moso.tasks.request import PARAMETERS
+from moso.tasks.request import PARAMETERS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +146,17 @@ def test_the_parts_keep_their_provenance(saved, first):
     for name in ("vqvae", "transformer"):
         kept = json.loads((saved / "artifacts" / name / "provenance.json").read_text())
         assert kept == json.loads((getattr(first, name) / "provenance.json").read_text())
+
+
+def test_the_documented_signature_is_the_models():
+    """docs/registry.md: every parameter with its type, what it is where not given, and the tasks that read it."""
+    text = (Path(__file__).parents[2] / "docs" / "registry.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    stated = {name.strip("`"): tuple(rest) for name, *rest in rows}
+    expected = {}
+    for name, parameter in PARAMETERS.items():
+        kind = f"list of {parameter.type.__name__}" if parameter.many else parameter.type.__name__
+        absent = "none" if parameter.many or parameter.default is None else f"`{parameter.default}`"
+        expected[name] = (kind, absent, "all" if parameter.tasks == TASKS else ", ".join(parameter.tasks))
+    assert stated == expected
