@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,31 @@ from components import main
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_step_of_the_image_without_torch_runs_by_hand(tmp_path: Path) -> None:
+    """Its command line looks at all settings together; those of the other steps cannot be read without torch."""
+    code = """
+import sys
+sys.modules["torch"] = None  # the import of it fails
+from components.ingest.step import Config
+from components.main import main
+main("ingest", Config, lambda config, inputs, outputs, context: print(config.spec.name, outputs["episodes"]))
+"""
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "--params",
+        str(ROOT / "params.yaml"),
+        "--specs",
+        str(ROOT / "data" / "specs"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MOSO_TRACKING": "off"}
+    done = subprocess.run(
+        [*command, "--out", "episodes=x"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "sim_push x\n"), done.stderr
 
 
 def test_what_a_package_brings_is_followed_through_extras_and_markers() -> None:
