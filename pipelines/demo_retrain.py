@@ -62,7 +62,7 @@ BAD = {
 # With few steps it forgets the old light, and the frozen test set refuses it.
 GOOD = {
     "vqvae_bound_db": 1.0,
-    "train_vqvae": {"training": {"steps": 360}},
+    "train_vqvae": {"training": {"steps": 600}},
     "train_transformer": {"training": {"steps": 80}},
 }
 
