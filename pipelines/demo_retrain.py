@@ -62,7 +62,7 @@ BAD = {
 # With few steps it forgets the old light, and the frozen test set refuses it.
 GOOD = {
     "vqvae_bound_db": 1.0,
-    "train_vqvae": {"training": {"steps": 360}},
+    "train_vqvae": {"training": {"steps": 600}},
     "train_transformer": {"training": {"steps": 80}},
 }
 
@@ -250,19 +250,11 @@ def run(folder: Path) -> None:
         expect("the service takes it up", holds=served_version(address, good["version"]) == good["version"])
 
         say(6, "a rollback brings the old champion back")
-        roll_back(first)
+        moso("registry", "rollback", NAME, "--reason", "the demo takes it back")
         expect("the registry's champion is version 1", holds=champion() == first)
         expect("the service takes it up", holds=served_version(address, first) == first)
+        moso("registry", "history", NAME)
     print(f"\nDone. The drift reports and decisions lie in {state / 'runs'}.", flush=True)
-
-
-def roll_back(version: int) -> None:
-    """Let the champion be `version` again.
-
-    Here belongs `moso registry rollback <name> --reason …`, once it exists: it writes the decision log, too.
-    """
-    registry = Registry(default_tracking_uri(Path.cwd()))
-    registry.point("champion", registry.lookup(f"models:/{NAME}/{version}"))
 
 
 def main() -> int:
