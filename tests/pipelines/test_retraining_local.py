@@ -47,7 +47,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespac
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
-        names = {path.parent.name: path for path in (folder / name).glob("*/*/*")}
+        found = (path for path in (folder / name).glob("*/*/*") if path.name != "executor_output.json")
+        names = {path.parent.name: path for path in found}
         return SimpleNamespace(status=done.returncode, output=done.stdout + done.stderr, tasks=names)
 
     yield SimpleNamespace(folder=folder, state=folder / "state", retrain=retrain, registry=Registry(uri))
