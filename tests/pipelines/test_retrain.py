@@ -85,7 +85,14 @@ def killed(project, quiet):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     (run,) = (project.state / "runs").iterdir()
-    return SimpleNamespace(run=run, champion=_champion(project), tokens=(run / "tokens" / "store.json").stat().st_ino)
+    going_on = json.loads((project.state / "current.json").read_text())["id"]
+    return SimpleNamespace(
+        run=run,
+        champion=_champion(project),
+        tokens=(run / "tokens" / "store.json").stat().st_ino,
+        ended=(run / "result.json").exists(),
+        going_on=going_on,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +112,10 @@ def test_fewer_than_n_episodes_are_nothing_new_and_count_the_next_time(quiet, do
     assert done.result["new_episodes"] == 3 + 5
 
 
-def test_a_kill_halfway_leaves_the_champion_and_a_retraining_to_go_on_with(project, killed):
+def test_a_kill_halfway_leaves_the_champion_and_a_retraining_to_go_on_with(killed):
     assert killed.champion == 1
-    assert not (killed.run / "result.json").exists()
-    assert json.loads((project.state / "current.json").read_text())["id"] == killed.run.name
+    assert not killed.ended
+    assert killed.going_on == killed.run.name
 
 
 def test_the_next_call_goes_on_with_the_same_retraining_and_does_nothing_twice(project, killed, done):
