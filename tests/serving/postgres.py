@@ -48,6 +48,6 @@ def running(password: str) -> Iterator[str]:
         control = [where / "pg_ctl", "-D", data, "-w"]
         subprocess.run([*control, "-o", settings, "-l", folder / "log", "start"], **plain)
         try:
-            yield f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://{USER}:{password}@127.0.0.1:{port}/postgres"
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], **plain)
