@@ -28,7 +28,7 @@ from moso.progress import Progress
 from moso.provenance import code_digest, digest_json, read_provenance, write_json
 from moso.registry import card
 from moso.registry.decide import decide, to_record
-from moso.registry.decision_log import Entry, taken_back
+from moso.registry.decision_log import Entry, check_alias, taken_back
 from moso.registry.policy import PromotionPolicy
 from moso.step import Context, Paths
 from moso.tasks.model import Model
@@ -51,10 +51,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.model is not None and not re.fullmatch(r"[\w.-]+", self.model):
             raise ConfigError("model", self.model, "may hold letters, digits, '_', '-' and '.' only")
-        if not re.fullmatch(r"[\w-]+", self.alias) or self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
-            raise ConfigError("alias", self.alias, "is no alias that MLflow takes", "use champion, say")
-        if self.alias in ("challenger", "previous"):
-            raise ConfigError("alias", self.alias, "moves with the champion", "use champion, say")
+        check_alias(self.alias)
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
@@ -144,8 +141,9 @@ def _decide(
         "inputs": {step: part["digest"] for step, part in parts.items()},
     }
     record = json.loads(evaluation.plain_json(_finite(record)))
-    # What was decided before and is decided again, about the same two, is no news for the log.
-    if held is None or held.record != record:
+    # What was decided before and is decided again, about the same two, is no news for the log. A promotion always is:
+    # the alias stands elsewhere now, or there would be nothing to promote.
+    if decision.promote or held is None or held.record != record:
         held = log.decided(decision.outcome, version, decision.promote, decision.reasons, record)
     return _filed(registry, version, told, held)
 

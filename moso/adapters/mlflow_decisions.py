@@ -117,8 +117,16 @@ class DecisionLog:
                 self._check = self._known = None
 
     def history(self) -> History:
-        """The log, each entry held against its digest, and the aliases now."""
-        return History(self._chain(), self.aliases())
+        """The log, each entry held against its digest, and the aliases now.
+
+        Where a fault shows, both are read once more under the model's lock: a decision that was filed between two
+        requests looks like one.
+        """
+        found = History(self._chain(), self.aliases())
+        if found.fault:
+            with hold_lock(self._uri, self.model):
+                found = History(self._chain(), self.aliases())
+        return found
 
     def aliases(self) -> Aliases:
         """What the aliases stand for."""
@@ -162,6 +170,8 @@ class DecisionLog:
         with self.hold():
             entries, now = self._settled()
             after = after_rollback(entries, now)
+            if after.previous is not None and not self.registry.exists(self.model, after.previous):
+                after = dataclasses.replace(after, previous=None)
             assert now.champion is not None
             return self._append(entries, "rolled_back", now.champion, after, (reason,), {})
 
@@ -239,7 +249,8 @@ class DecisionLog:
         assert self._check is not None
         self._check()
         for name, number in vars(entry.after).items():
-            if number != now[name]:
+            # A version deleted since cannot be pointed at; that the alias is elsewhere, the next decision files.
+            if number != now[name] and (number is None or self.registry.exists(self.model, number)):
                 self.registry.point(self.names[name], self.model, number)
         with reported(self._failed):
             self._client.set_terminated(run_id, "FINISHED")

@@ -94,9 +94,11 @@ class _Generations:
         since = time.monotonic()
         with reported(self._failed):
             while True:
+                asked = time.monotonic()
                 newest, tags = self._newest()
                 now = (newest, tags.get(BEAT, ""))
-                if now != seen:
+                # A server that was away took no beat from the holder either.
+                if now != seen or time.monotonic() - asked > self.lease_s / 4:
                     seen, since = now, time.monotonic()
                 free = newest == 0 or RELEASED in tags
                 if (free or time.monotonic() - since >= self.lease_s) and self._create(newest + 1):

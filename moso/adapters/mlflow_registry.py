@@ -249,6 +249,23 @@ class Registry:
                 return None
             return Path(self._client.download_artifacts(run_id, name, str(folder)))
 
+    def exists(self, name: str, number: int) -> bool:
+        """Whether that version is there; a deleted one is not.
+
+        Raises:
+            TrackingError: the registry cannot be asked.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with reported(self._failed):
+            try:
+                self._client.get_model_version(name, str(number))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+        return True
+
     def point(self, alias: str, name: str, number: int | None) -> None:
         """Let `alias` of the model `name` stand for that version, and for no other; None removes it."""
         with reported(self._failed):

@@ -133,9 +133,11 @@ def _registry() -> Any:
 
 def _log(model: str, alias: str) -> DecisionLog:
     from moso.adapters.mlflow_decisions import DecisionLog
+    from moso.registry.decision_log import check_alias
 
     if not re.fullmatch(r"[\w.-]+", model):
         raise MosoError(f"{model}: write the registered model's name, moso-sim_push say")
+    check_alias(alias)
     return DecisionLog(_registry(), model, alias)
 
 

@@ -8,11 +8,12 @@ JSON. The registered model names the newest entry (the head), so that an entry c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moso.errors import DataError
+from moso.errors import ConfigError, DataError
 from moso.provenance import digest_bytes
 
 FORMAT, FORMAT_VERSION = "moso.decision", 1
@@ -188,7 +189,8 @@ def walk(filed: Sequence[Filed], head: str) -> Chain:
 def champion_before(entries: Sequence[Entry], version: int | None) -> int | None:
     """The champion whose place `version` took when it last became champion; None where the log knows none."""
     for entry in reversed(entries):
-        if entry.action in MAKES_CHAMPION and entry.after.champion == version:
+        # An entry that only found another alias moved leaves the champion where it was.
+        if entry.action in MAKES_CHAMPION and entry.after.champion == version != entry.before.champion:
             return entry.before.champion
     return None
 
@@ -223,6 +225,18 @@ def after_rollback(entries: Sequence[Entry], before: Aliases) -> Aliases:
         raise DataError("there is no previous champion to go back to; `moso registry promote` names a version")
     further = champion_before(entries, before.previous)
     return Aliases(before.previous, before.champion, further if further != before.champion else None)
+
+
+def check_alias(alias: str) -> None:
+    """Whether `alias` can be that of a champion.
+
+    Raises:
+        ConfigError: MLflow does not take it, or moso moves it with the champion.
+    """
+    if not re.fullmatch(r"[\w-]+", alias) or alias == "latest" or re.fullmatch(r"[vV]\d+", alias):
+        raise ConfigError("alias", alias, "is no alias that MLflow takes", "use champion, say")
+    if alias in ("challenger", "previous"):
+        raise ConfigError("alias", alias, "moves with the champion", "use champion, say")
 
 
 def _position(one: Filed) -> str:

@@ -16,7 +16,7 @@ from moso.adapters.mlflow_decisions import FILE, DecisionLog, TamperedError
 from moso.adapters.mlflow_registry import Registry, Version
 from moso.adapters.mlflow_tracking import MlflowTracker
 from moso.cli.registry import command
-from moso.errors import DataError
+from moso.errors import ConfigError, DataError
 from moso.registry.decision_log import Aliases
 
 NAME = "moso-log"
@@ -140,6 +140,38 @@ def test_a_decision_killed_before_it_became_part_of_the_log_is_left_out(log, mon
     log.promote(Version(NAME, 2, {}, ""), "again")
     history = log.history()
     assert (history.fault, history.aliases.champion, len(history.chain.entries)) == ("", 2, 5)
+
+
+def test_a_rollback_passes_over_a_version_that_was_deleted_since(log):
+    for number in (2, 3):
+        log.promote(Version(NAME, number, {}, ""), "on purpose")
+    log._client.delete_model_version(NAME, "1")
+    log.rollback("it blurs again")
+    assert log.history().aliases == Aliases(champion=2, challenger=3, previous=None)
+    assert log.history().fault == ""
+
+
+def test_a_decision_about_a_version_that_was_deleted_before_it_was_carried_out_blocks_nothing(log, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(DecisionLog, "_carry_out", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            log.promote(Version(NAME, 2, {}, ""), "on purpose")
+    log._client.delete_model_version(NAME, "2")
+    log.promote(Version(NAME, 3, {}, ""), "instead")
+    history = log.history()
+    assert (history.fault, history.aliases.champion) == ("", 3)
+    assert [entry.action for entry in history.chain.entries[4:]] == [
+        "promoted_by_hand",
+        "moved_outside",
+        "promoted_by_hand",
+    ]
+
+
+def test_a_champion_s_alias_is_none_that_moves_with_it(log, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    done = CliRunner().invoke(command, ["rollback", NAME, "--reason", "r", "--alias", "previous"])
+    assert isinstance(done.exception, ConfigError)
+    assert "moves with the champion" in str(done.exception)
 
 
 def test_what_cannot_be_rolled_back_or_promoted_is_said(log):

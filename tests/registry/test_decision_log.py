@@ -162,6 +162,18 @@ def test_a_second_rollback_leads_further_back_and_never_to_the_one_taken_back():
     assert champion_before(entries, 9) is None
 
 
+def test_an_alias_that_was_found_elsewhere_makes_no_champion_of_the_one_that_was_it_before():
+    entries = chain(
+        ("promoted", 1, Aliases(1)),
+        ("promoted", 2, Aliases(2, None, 1)),
+        ("kept", 3, Aliases(2, 3, 1)),
+        ("moved_outside", 2, Aliases(2, None, 1)),  # version 3 was deleted, and its alias with it
+        ("promoted", 4, Aliases(4, None, 2)),
+    )
+    assert champion_before(entries, 2) == 1
+    assert after_rollback(entries, entries[-1].after) == Aliases(2, 4, 1)
+
+
 def test_a_version_taken_back_stays_so_until_somebody_promotes_it_on_purpose():
     assert taken_back(FOUR, 3) == FOUR[3]
     assert taken_back(FOUR, 1) is None

@@ -17,6 +17,7 @@ import yaml
 
 from components.promote.step import Config, run
 from moso.adapters.mlflow_client import TrackingError, connect, default_tracking_uri
+from moso.adapters.mlflow_decisions import DecisionLog
 from moso.adapters.mlflow_model import REQUIREMENTS
 from moso.adapters.mlflow_registry import Registry, resolve
 from moso.config import resolve_section
@@ -102,6 +103,24 @@ def test_a_better_model_moves_the_champion_and_a_worse_one_does_not(first, secon
     assert state(uri)["champion"] == 2
     assert sorted(state(uri)["versions"]) == [1, 2]
     assert promote(first, uri, tmp_path) == back
+
+
+@pytest.mark.parametrize("moved", ["by hand", "removed"])
+def test_what_promotion_json_says_is_so_where_the_alias_was_moved_in_between(first, second, uri, tmp_path, moved):
+    promote(first, uri, tmp_path)
+    if moved == "removed":
+        connect(uri).delete_registered_model_alias("moso-toy", "champion")
+        record, champion = json.loads(promote(first, uri, tmp_path)), 1
+    else:
+        promote(second, uri, tmp_path)
+        registry = Registry(uri)
+        DecisionLog(registry, "moso-toy").promote(registry.lookup("models:/moso-toy/1"), "as it was")
+        record, champion = json.loads(promote(second, uri, tmp_path)), 2
+    assert (record["decision"]["outcome"], record["alias_moved"]) == ("promoted", True)
+    assert state(uri)["champion"] == champion
+    history = DecisionLog(Registry(uri), "moso-toy").history()
+    assert history.fault == ""
+    assert history.chain.entries[-1].digest == record["log"]["digest"]
 
 
 def test_a_gain_below_the_margin_keeps_the_champion(first, second, uri, tmp_path):
