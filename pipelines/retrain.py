@@ -87,8 +87,11 @@ def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
         if not result:
             result = _Run(places, settings, configs, current, lease, project.params.get("ray")).go()
             write_json(places.run(current) / RESULT, result)
-        notify(result)
-        finish(places, current, result)
+        try:
+            notify(result)
+        finally:  # whatever became of the message, the retraining has ended
+            lease.renew()
+            finish(places, current, result)
     return result
 
 
@@ -149,7 +152,9 @@ class _Run:
             name: {who: self._evaluate(name, who, models[who], stores[who]) for who in models}
             for name in self._test_sets()
         }
+        # `lost` is the thread's word: a machine that slept longer than the lease asks the place itself.
         self._still_alone("the decision")
+        self.lease.renew()
         return decide(self.places, Asked(self.current, self.settings, self.configs["promote"], drift), models, reports)
 
     def _still_alone(self, before: str) -> None:
