@@ -192,6 +192,7 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
     Raises:
         LeaseHeld: another owner holds it.
         FormatError: something else lies there.
+        MosoError: the store knows no conditional writes, or does not answer.
     """
     owner = owner or new_owner()
     text = Record(owner, clock() + seconds).text()
@@ -199,6 +200,11 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
     if version is None:
         found = place.read()
         version = place.create(text) if found is None else _take_over(place, found, text, clock())
+    elif place.create(text) is not None:
+        raise MosoError(
+            f"{place.where}: this store writes over what it was asked to make only where nothing is, and cannot hold the "
+            "lock: two would take it at once; name another place in `lock` (a folder, or S3 with conditional writes)"
+        )
     if version is None:
         raise LeaseHeld(f"{place.where}: another retraining has just taken the lock; let it finish")
     return Lease(place, owner, version, seconds, clock)

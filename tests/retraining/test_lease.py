@@ -218,3 +218,16 @@ def test_the_renewing_thread_lives_through_one_failure_of_any_kind_and_tells_of_
         place.lost = 0
     assert bool(lost) == loses
     assert "could not be renewed (KeyError" in capsys.readouterr().err
+
+
+class CarelessPlace(FolderPlace):
+    """A store that takes a conditional write for any other, as some that speak S3 do."""
+
+    def create(self, text):
+        self.path.write_text(text)
+        return text
+
+
+def test_a_store_that_ignores_conditions_is_refused(tmp_path):
+    with pytest.raises(MosoError, match="cannot hold the lock"):
+        take(CarelessPlace(tmp_path), 60.0)
