@@ -202,8 +202,8 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
         version = place.create(text) if found is None else _take_over(place, found, text, clock())
     elif place.create(text) is not None:
         raise MosoError(
-            f"{place.where}: this store writes over what it was asked to make only where nothing is, and cannot hold the "
-            "lock: two would take it at once; name another place in `lock` (a folder, or S3 with conditional writes)"
+            f"{place.where}: this store writes over what it was asked to make only where nothing is, and cannot hold "
+            "the lock: two would take it at once; name another place in `lock` (a folder, or an S3 with such writes)"
         )
     if version is None:
         raise LeaseHeld(f"{place.where}: another retraining has just taken the lock; let it finish")
