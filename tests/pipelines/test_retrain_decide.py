@@ -1,6 +1,7 @@
 """What a retraining decides on before the gate is asked, by hand."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,9 +125,18 @@ def _report(folder: Path, data_set: str, psnr: float) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A registry's database with nothing in it; making its tables costs seconds, so tests copy it."""
+    path = tmp_path_factory.mktemp("mlruns") / "mlflow.db"
+    Registry(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def registered(tmp_path, monkeypatch):
+def registered(tmp_path, monkeypatch, empty_store):
     """A retraining with a registry of two versions, 1 the champion; `point` moves the alias."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     registry = Registry(uri)
