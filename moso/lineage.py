@@ -18,7 +18,7 @@ from moso.provenance import FILE, digest_bytes, digest_file, digest_folder, read
 # What an artefact's provenance may name as its inputs, in the order they are shown.
 ORDER = ("report", "transformer", "tokens", "vqvae", "frames", "episodes")
 # Where a project keeps its outputs (dvc.yaml; `moso retrain`), and how many folders deep they lie there at most.
-PLACES = {"models": 3, "data": 3, "reports": 3, ".retraining": 5}
+PLACES = {"models": 3, "data": 3, "reports": 3, ".retraining": 6}
 # A report's identity are its figures: its page shows the commit, and promote's decision lies beside it.
 BESIDE_FIGURES = frozenset({FILE, "index.html", "promotion.json"})
 LISTED = 10  # episodes named in one note

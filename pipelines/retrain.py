@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from components.config import SPECS
+from moso.errors import MosoError, StopRequested
 from moso.frames.cache import FrameCache
 from moso.provenance import FILE, atomic_folder, write_json
-from moso.retraining.lease import Lease, LeaseLost, holding
+from moso.retraining.lease import Lease, LeaseHeld, LeaseLost, holding
 from moso.retraining.subset import write_subset
 from pipelines.notify import check_address, notify
 from pipelines.retrain_decide import Asked, Model, decide, enough_to_judge, evaluation_of_new
@@ -63,16 +64,27 @@ class Project:
 
 
 def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
-    """Look for new episodes, and retrain on them where there are enough.
+    """Look for new episodes, and retrain on them where there are enough. How it ended is told (`notify`).
 
     Returns:
         "outcome" ("nothing new", "promoted", "kept", "refused"), "text" and what else result.json holds.
 
     Raises:
         LeaseHeld: another retraining is going on.
-        MosoError: what a step raises; the next call goes on where this one ended.
+        StopRequested: it was asked to stop; the next call goes on where this one ended.
+        MosoError: what a step raises; likewise, once that is mended. It is told as "failed", for all later ones wait.
     """
     check_address(os.environ.get("MOSO_WEBHOOK"))
+    try:
+        return _retrain(project, settings)
+    except (LeaseHeld, StopRequested):
+        raise
+    except MosoError as error:
+        notify({"outcome": "failed", "text": f"{project.params.get('dataset')}: failed: {error}"})
+        raise
+
+
+def _retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
     configs, places = configs_of(project.params, settings, project.specs), project.places
     places.state.mkdir(parents=True, exist_ok=True)
     with _alone(places, settings) as lease:
@@ -87,8 +99,11 @@ def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
         if not result:
             result = _Run(places, settings, configs, current, lease, project.params.get("ray")).go()
             write_json(places.run(current) / RESULT, result)
-        notify(result)
-        finish(places, current, result)
+        try:
+            notify(result)
+        finally:  # whatever became of the message, the retraining has ended
+            lease.renew()
+            finish(places, current, result)
     return result
 
 
@@ -149,7 +164,9 @@ class _Run:
             name: {who: self._evaluate(name, who, models[who], stores[who]) for who in models}
             for name in self._test_sets()
         }
+        # `lost` is the thread's word: a machine that slept longer than the lease asks the place itself.
         self._still_alone("the decision")
+        self.lease.renew()
         return decide(self.places, Asked(self.current, self.settings, self.configs["promote"], drift), models, reports)
 
     def _still_alone(self, before: str) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from components.promote import evaluation
+from moso.adapters.mlflow_decisions import DecisionLog
 from moso.datasets.manifest import Manifest
 from moso.errors import DataError, MosoError
+from moso.provenance import write_json
 from moso.registry.decide import figures
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import CURRENT, PARTS, Places, model_digest, registry, run_step
+from pipelines.retrain_state import CANDIDATE, PARTS, Places, model_digest, registry, run_step
 
 Model = Mapping[str, Path]
 """vqvae and transformer, the folders that the trainings wrote."""
@@ -81,7 +84,9 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         ours, theirs = of["candidate"], of["champion"]
         print(f"{name} test set: {policy.metric} candidate {ours:.4f}, champion {theirs:.4f}", flush=True)
     candidate = model_digest(models["candidate"])
-    _require_champion(places, asked, candidate)
+    _require_champion(asked, candidate)
+    # From here on the champion may be this retraining's own doing: a later call must know it by its digest.
+    write_json(places.run(current) / CANDIDATE, {"model_digest": candidate})
     worse = beyond_tolerance(judge, compared, settings.tolerance_db, higher_is_better=policy.higher_is_better)
     worse = [f"{policy.metric} on the {text}" for text in worse]
     if worse:
@@ -133,17 +138,36 @@ def _ask_the_gate(
         record: dict[str, Any] = json.loads(target.read_text())
         return record
 
-    # Under one protocol: the champion's figures on these clips are filed first.
-    promote("champion", "champion", judge)
-    record = promote("candidate", "candidate", judge)
-    if judge != "frozen":
-        # What the pipeline promotes next is measured on the frozen set: the champion's figures are, too.
-        who = "candidate" if record["decision"]["outcome"] == "promoted" else "champion"
-        promote(f"{who}_again", who, "frozen")
-    return record
+    try:
+        # Under one protocol: the champion's figures on these clips are filed first.
+        promote("champion", "champion", judge)
+        return promote("candidate", "candidate", judge)
+    finally:
+        if judge != "frozen":
+            back_to_frozen(asked, models, reports["frozen"])
 
 
-def _require_champion(places: Places, asked: Asked, candidate: str) -> None:
+def back_to_frozen(asked: Asked, models: Mapping[str, Model], reports: Mapping[str, Path]) -> None:
+    """File both models' figures on the frozen test set again, whatever the gate said; it is not asked.
+
+    What the pipeline promotes next is measured there, and refused where the champion's figures are of other clips. The
+    old champion's are put back too: a rollback makes it the champion again.
+
+    Args:
+        asked: what the decision is about.
+        models: candidate and champion; one that is not registered is left out.
+        reports: of each, on the frozen test set.
+    """
+    name, held = asked.current["name"], registry()
+    with DecisionLog(held, name, asked.promote.alias).hold():
+        for who, report in reports.items():
+            digest = model_digest(models[who])
+            version = held.find(name, digest)
+            if version is not None:
+                held.tag(version, evaluation.keep(held, version, report, evaluation.read(report, digest)))
+
+
+def _require_champion(asked: Asked, candidate: str) -> None:
     """Nobody has moved the alias since the retraining began; where it stands for the candidate, this run did."""
     name, number = asked.current["name"], asked.current["champion"]
     held = registry().by_alias(name, asked.promote.alias)
@@ -151,7 +175,7 @@ def _require_champion(places: Places, asked: Asked, candidate: str) -> None:
         now = "nothing" if held is None else held.number
         raise MosoError(
             f"models:/{name}@{asked.promote.alias} was moved to {now} while a retraining went on that began from "
-            f"version {number}; remove {places.state / CURRENT} to begin a new one from the present champion"
+            f"version {number}; run it again to begin a new one from the present champion"
         )
 
 

@@ -57,6 +57,9 @@ class RetrainSettings:
         for name in ("lease_minutes", "cluster_minutes"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(name, getattr(self, name), "must be a positive number of minutes")
+        # Taken for a folder, each machine would have a lock of its own, and none would notice.
+        if self.lock and "://" in self.lock and not self.lock.startswith("s3://"):
+            raise ConfigError("lock", self.lock, "is no address of a lock", "name a folder, or s3://bucket/prefix")
 
 
 def load_settings(path: Path = DEFAULT) -> RetrainSettings:

@@ -2,7 +2,7 @@
 
     <state>/last/                   manifest.parquet, sources.parquet: what the last retraining knew
     <state>/current.json            the retraining that is going on; gone once it has ended
-    <state>/runs/<id>/episodes/     its episodes; result.json at the end
+    <state>/runs/<id>/episodes/     its episodes; candidate.json once it decides, result.json at the end
     <state>/incoming/               what ingest wrote last
 
 Folders and files are there whole or not at all.
@@ -25,7 +25,7 @@ from components.config import SPECS, resolve_all
 from components.main import execute
 from components.raw import raw_root
 from moso.adapters.mlflow_client import default_tracking_uri
-from moso.adapters.mlflow_registry import Registry
+from moso.adapters.mlflow_registry import MODEL_DIGEST, Registry
 from moso.config import merge, to_dict
 from moso.datasets.ingest import fingerprint
 from moso.datasets.manifest import Manifest
@@ -36,7 +36,7 @@ from moso.retraining.lease import FolderPlace, Place
 from moso.retraining.news import new_episodes, new_files
 from pipelines.retrain_settings import RetrainSettings
 
-CURRENT, RESULT = "current.json", "result.json"
+CURRENT, CANDIDATE, RESULT = "current.json", "candidate.json", "result.json"
 KNOWN = ("manifest.parquet", "sources.parquet")
 PARTS = ("vqvae", "transformer")
 
@@ -107,7 +107,7 @@ def look(
         DataError: no first run, or a manifest that did not grow.
         MosoError: no champion.
     """
-    current = _begun(places.state, asked)
+    current = _begun(places, promote.alias, asked)
     if current:
         return current, None
     spec, least = ingest.spec, settings.least_episodes
@@ -136,14 +136,33 @@ def look(
     return _begin(places, promote, f"moso-{spec.name}", new, asked, last), None
 
 
-def _begun(state: Path, asked: str) -> dict[str, Any]:
-    """The retraining that was begun and has not ended; {} where there is none, or it was begun by other settings."""
-    current = read_json(state / CURRENT)
-    if current and current["settings"] != asked:
-        print(f"retraining {current['id']} was begun with other settings: it is left, and a new one is begun")
-        (state / CURRENT).unlink()
+def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:
+    """The retraining that was begun and has not ended; {} where there is none, or it cannot be gone on with."""
+    current = read_json(places.state / CURRENT)
+    if not current:
         return {}
-    return current
+    if current["settings"] != asked:
+        why = "was begun with other settings"
+    elif _moved(places, current, alias):
+        # It could never end: what it compares with is not the champion, and all later ones would wait for it.
+        why = f"began from version {current['champion']}, and {current['name']}@{alias} was moved since"
+    else:
+        return current
+    print(f"retraining {current['id']} {why}: it is left, and a new one is begun")
+    (places.state / CURRENT).unlink()
+    return {}
+
+
+def _moved(places: Places, current: Mapping[str, Any], alias: str) -> bool:
+    """Whether the champion is neither the one that it began from nor its own, and it has not come to a result."""
+    run = places.run(current)
+    if (run / RESULT).exists():
+        return False
+    held = registry().by_alias(current["name"], alias)
+    if held is None:
+        return True
+    own = read_json(run / CANDIDATE).get("model_digest", "")
+    return held.number != current["champion"] and held.tags.get(MODEL_DIGEST) != own
 
 
 def _begin(places: Places, promote: Any, usual: str, new: Any, asked: str, last: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from moso.cli.lineage import command
 from moso.errors import FormatError
-from moso.lineage import roots, trace
+from moso.lineage import artefacts, roots, trace
 from moso.provenance import digest_folder, write_provenance
 
 HASHES = {"episode_id": ["a", "b"], "sha256": ["1" * 64, "2" * 64], "signals_sha256": ["", ""]}
@@ -64,6 +64,12 @@ def test_a_fine_tuned_model_leads_to_its_parent_and_both_to_the_episodes(project
     assert found == [(child, "asked for"), (parent["digest"], "transformer")]
     assert {link.state for link in links} == {"verified"}
     assert {link.what for link in links} == {"transformer", "tokens", "vqvae", "frames", "episodes", "manifest"}
+
+
+def test_a_retraining_s_reports_are_found_where_it_leaves_them(project):
+    report = project / ".retraining" / "d" / "runs" / "0123456789abcdef" / "reports" / "new" / "candidate"
+    output(report, "report", {}, {"metrics.json": "{}"})
+    assert report in [found.folder for found in artefacts(project)]
 
 
 def test_the_digest_of_a_report_is_that_of_its_figures(project):

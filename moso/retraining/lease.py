@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -141,9 +142,10 @@ class Lease:
     def __init__(self, place: Place, owner: str, version: str, seconds: float, clock: Callable[[], float]) -> None:
         self.place, self.owner, self.seconds = place, owner, seconds
         self._version, self._clock, self.lost = version, clock, False
+        self._alone = threading.Lock()  # `holding` renews in a thread, and the body may ask for it too
 
     def renew(self) -> None:
-        """Put the expiry off.
+        """Put the expiry off. One that has passed unnoticed (a machine that slept) is ours again where nobody took it.
 
         Raises:
             LeaseLost: another owner has taken it.
@@ -159,10 +161,17 @@ class Lease:
         self._write(0.0)
 
     def _write(self, until: float) -> None:
-        version = self.place.replace(Record(self.owner, until).text(), self._version)
-        if version is None:
-            raise LeaseLost(f"{self.place.where}: the lock expired, and another owner took it")
-        self._version = version
+        text = Record(self.owner, until).text()
+        with self._alone:
+            version = self.place.replace(text, self._version)
+            if version is None:
+                # A write whose answer was lost on the way has left another version, and it is ours all the same.
+                found = self.place.read()
+                if found and Record.parse(found[0], self.place.where).owner == self.owner:
+                    version = self.place.replace(text, found[1])
+            if version is None:
+                raise LeaseLost(f"{self.place.where}: the lock expired, and another owner took it")
+            self._version = version
 
 
 def new_owner() -> str:
@@ -183,6 +192,7 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
     Raises:
         LeaseHeld: another owner holds it.
         FormatError: something else lies there.
+        MosoError: the store knows no conditional writes, or does not answer.
     """
     owner = owner or new_owner()
     text = Record(owner, clock() + seconds).text()
@@ -190,6 +200,11 @@ def take(place: Place, seconds: float, *, owner: str | None = None, clock: Calla
     if version is None:
         found = place.read()
         version = place.create(text) if found is None else _take_over(place, found, text, clock())
+    elif place.create(text) is not None:
+        raise MosoError(
+            f"{place.where}: this store writes over what it was asked to make only where nothing is, and cannot hold "
+            "the lock: two would take it at once; name another place in `lock` (a folder, or an S3 with such writes)"
+        )
     if version is None:
         raise LeaseHeld(f"{place.where}: another retraining has just taken the lock; let it finish")
     return Lease(place, owner, version, seconds, clock)
@@ -250,7 +265,8 @@ def holding(place: Place, seconds: float, on_loss: Callable[[], None]) -> Iterat
                 renewed = time.monotonic()
             except LeaseLost:
                 return lose()
-            except (MosoError, OSError):  # the store is away: ask again, as long as the lock is surely ours
+            except Exception as error:  # the store is away, or worse: ask again, as long as the lock is surely ours
+                _say(f"could not be renewed ({type(error).__name__}: {error})")
                 if time.monotonic() - renewed > seconds / 2:
                     return lose()
 
@@ -261,5 +277,11 @@ def holding(place: Place, seconds: float, on_loss: Callable[[], None]) -> Iterat
     finally:
         done.set()
         thread.join()
-        with contextlib.suppress(LeaseLost):  # another owner's now, and left to it
+        try:
             lease.release()
+        except (MosoError, OSError) as error:  # the body's end, good or bad, is what the caller must hear of
+            _say(f"could not be let go of ({error}); it expires by itself")
+
+
+def _say(text: str) -> None:
+    print(f"retraining: the lock {text}", file=sys.stderr, flush=True)

@@ -1,16 +1,35 @@
 """What a retraining decides on before the gate is asked, by hand."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow import MlflowClient
 
 from components.evaluate.step import Config as Evaluate
+from components.promote.step import Config as Promote
+from moso.adapters.mlflow_registry import Registry
 from moso.datasets.manifest import Manifest, Row
-from pipelines.retrain_decide import as_table, beyond_tolerance, enough_to_judge, evaluation_of_new
+from moso.errors import ConfigError, MosoError
+from moso.provenance import write_json, write_provenance
+from moso.retraining.lease import FolderPlace, LeaseHeld, take
+from pipelines import demo_retrain as demo
+from pipelines.retrain import Project, retrain
+from pipelines.retrain_decide import (
+    Asked,
+    as_table,
+    back_to_frozen,
+    beyond_tolerance,
+    enough_to_judge,
+    evaluation_of_new,
+)
 from pipelines.retrain_drift import stage_1_fails
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import Places, trained_on
+from pipelines.retrain_state import CANDIDATE, RESULT, Places, look, model_digest, trained_on
+
+NAME = "moso-d"
 
 
 def _manifest(folder: Path, **splits: str) -> Path:
@@ -88,3 +107,122 @@ def test_the_table_has_a_row_a_test_set_and_their_difference():
     table = as_table({"compared": COMPARED}).set_index("test set")
     assert table.loc["new", "difference"] == pytest.approx(5.0)
     assert table.loc["frozen", "difference"] == pytest.approx(-0.6)
+
+
+def _model(folder: Path) -> dict[str, Path]:
+    parts = {part: folder / part for part in ("vqvae", "transformer")}
+    for part, path in parts.items():
+        path.mkdir(parents=True)
+        (path / "weights").write_text(folder.name)
+        write_provenance(path, format=f"moso.{part}", version=1, step=f"train_{part}", config={}, inputs={})
+    return parts
+
+
+def _report(folder: Path, data_set: str, psnr: float) -> Path:
+    folder.mkdir(parents=True)
+    write_json(folder / "metrics.json", {"protocol": {"data_set": data_set}, "prediction": {"psnr": psnr}})
+    write_provenance(folder, format="moso.report", version=1, step="evaluate", config={}, inputs={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A registry's database with nothing in it; making its tables costs seconds, so tests copy it."""
+    path = tmp_path_factory.mktemp("mlruns") / "mlflow.db"
+    Registry(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch, empty_store):
+    """A retraining with a registry of two versions, 1 the champion; `point` moves the alias."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    registry = Registry(uri)
+    models = {who: _model(tmp_path / who) for who in ("champion", "candidate")}
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(NAME)
+    for model in models.values():
+        tags = {"moso.model_digest": model_digest(model), "moso.protocol_digest": "new", "moso.metrics": "{}"}
+        client.create_model_version(NAME, source=str(tmp_path), tags=tags)
+    registry.point("champion", NAME, 1)
+    current = {"id": "1", "settings": "asked", "name": NAME, "champion": 1, "new": []}
+    places = Places(tmp_path / "state", tmp_path / "first", tmp_path)
+    places.run(current).mkdir(parents=True)
+    write_json(places.state / "current.json", current)
+    return SimpleNamespace(
+        registry=registry,
+        models=models,
+        current=current,
+        places=places,
+        point=lambda number: registry.point("champion", NAME, number),
+    )
+
+
+def test_both_models_figures_are_those_of_the_frozen_set_again_whoever_is_the_champion(registered, tmp_path):
+    """A rollback after the promotion must find a champion that the pipeline's candidates can be compared with."""
+    reports = {
+        who: _report(tmp_path / "reports" / who, "frozen", psnr)
+        for who, psnr in (("champion", 17.0), ("candidate", 18.0))
+    }
+    registered.point(2)
+    asked = Asked(registered.current, RetrainSettings(), Promote(), {})
+    back_to_frozen(asked, registered.models, reports)
+    held = [registered.registry.lookup(f"models:/{NAME}/{number}").record() for number in (1, 2)]
+    assert [one["metrics"]["prediction.psnr"] for one in held] == [17.0, 18.0]
+    assert [one["protocol"] for one in held] == [{"data_set": "frozen"}] * 2
+    assert held[0]["protocol_digest"] == held[1]["protocol_digest"] != "new"
+    assert registered.registry.by_alias(NAME, "champion").number == 2
+
+
+def _look(registered):
+    """What `look` gives; a retraining that is not gone on with ends at the simulated source of its data set."""
+    ingest = SimpleNamespace(spec=SimpleNamespace(source=SimpleNamespace(kind="simulate")))
+    return look(registered.places, RetrainSettings(), ingest, Promote(), "asked")
+
+
+def test_a_begun_retraining_is_gone_on_with_while_the_champion_is_the_one_it_began_from(registered):
+    assert _look(registered) == (registered.current, None)
+
+
+@pytest.mark.parametrize("moved_to", [2, None])
+def test_one_whose_champion_was_moved_is_left_and_blocks_no_later_one(registered, capsys, moved_to):
+    registered.point(moved_to)
+    with pytest.raises(ConfigError, match=r"source\.kind"):
+        _look(registered)
+    assert f"retraining 1 began from version 1, and {NAME}@champion was moved since" in capsys.readouterr().out
+    assert not (registered.places.state / "current.json").exists()
+
+
+def test_one_that_moved_the_champion_itself_or_has_a_result_is_gone_on_with(registered):
+    registered.point(2)
+    run = registered.places.run(registered.current)
+    write_json(run / CANDIDATE, {"model_digest": model_digest(registered.models["candidate"])})
+    assert _look(registered) == (registered.current, None)
+    (run / CANDIDATE).unlink()
+    write_json(run / RESULT, {"outcome": "promoted"})
+    assert _look(registered) == (registered.current, None)
+
+
+def test_a_retraining_that_cannot_go_on_is_told_and_one_beside_another_is_not(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MOSO_WEBHOOK", raising=False)
+    project = Project(
+        {**demo.params_of(tmp_path / "raw"), "dataset": "sim_push"},
+        Places(tmp_path / "state", tmp_path / "episodes", tmp_path / "frames"),
+    )
+    with pytest.raises(MosoError):
+        retrain(project, RetrainSettings())
+    assert "retraining: sim_push: failed: " in capsys.readouterr().out
+    take(FolderPlace(tmp_path / "state"), 600.0)
+    with pytest.raises(LeaseHeld):
+        retrain(project, RetrainSettings())
+    assert "failed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lock", ["gs://bucket/moso", "S3://bucket/moso", "file:///mnt/lock"])
+def test_an_address_that_is_no_s3_is_no_silent_folder(lock):
+    with pytest.raises(ConfigError, match="lock"):
+        RetrainSettings(lock=lock)
+    assert RetrainSettings(lock="s3://bucket/moso").lock
+    assert RetrainSettings(lock="/mnt/lock").lock

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moso.errors import FormatError
+from moso.errors import FormatError, MosoError
 from moso.retraining.lease import FolderPlace, LeaseHeld, LeaseLost, holding, rejoin, take
 
 TAKE = """
@@ -151,3 +151,83 @@ def test_something_else_in_the_place_is_refused_by_its_name(tmp_path):
     place.path.write_text("not a lock")
     with pytest.raises(FormatError, match=r"retraining\.lock\.json"):
         take(place, 60.0)
+
+
+class LossyPlace(FolderPlace):
+    """A folder whose answers fail on the way, for the next `lost` writes, by `error`; the writes are there."""
+
+    def __init__(self, folder, error):
+        super().__init__(folder)
+        self.error, self.lost = error, 0
+
+    def replace(self, text, version):
+        written = super().replace(text, version)
+        if self.lost:
+            self.lost -= 1
+            raise self.error
+        return written
+
+
+def test_a_renewal_whose_answer_was_lost_is_no_lost_lock(tmp_path):
+    clock, place = Clock(), LossyPlace(tmp_path, MosoError("no usable answer"))
+    lease = take(place, 60.0, clock=clock)
+    place.lost, clock.now = 1, 1015.0
+    with pytest.raises(MosoError, match="no usable answer"):
+        lease.renew()
+    clock.now = 1030.0
+    lease.renew()
+    clock.now = 1089.0
+    with pytest.raises(LeaseHeld):
+        take(place, 60.0, clock=clock)
+
+
+def test_a_lock_that_expired_in_a_machine_s_sleep_is_ours_again_unless_another_has_it(tmp_path):
+    clock, place = Clock(), FolderPlace(tmp_path)
+    lease = take(place, 60.0, clock=clock)
+    clock.now = 1100.0
+    lease.renew()
+    with pytest.raises(LeaseHeld):
+        take(place, 60.0, clock=clock)
+    clock.now = 1200.0
+    take(place, 60.0, clock=clock)
+    with pytest.raises(LeaseLost):
+        lease.renew()
+
+
+@pytest.mark.parametrize("error", [MosoError("the store is away"), OSError("the store is away")])
+def test_a_lock_that_cannot_be_let_go_of_is_said_and_hides_neither_result_nor_error_of_the_body(
+    tmp_path, capsys, error
+):
+    place = LossyPlace(tmp_path, error)
+    with holding(place, 3600.0, lambda: None):
+        place.lost = 1
+    assert "could not be let go of (the store is away); it expires by itself" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError), holding(place, 3600.0, lambda: None):  # noqa: PT012
+        place.lost = 1
+        1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize(("failures", "loses"), [(1, False), (1000, True)])
+def test_the_renewing_thread_lives_through_one_failure_of_any_kind_and_tells_of_its_end(
+    tmp_path, capsys, failures, loses
+):
+    place, lost = LossyPlace(tmp_path, KeyError("a bug")), []
+    with holding(place, 2.0, lambda: lost.append(True)):
+        place.lost = failures
+        time.sleep(1.8)
+        place.lost = 0
+    assert bool(lost) == loses
+    assert "could not be renewed (KeyError" in capsys.readouterr().err
+
+
+class CarelessPlace(FolderPlace):
+    """A store that takes a conditional write for any other, as some that speak S3 do."""
+
+    def create(self, text):
+        self.path.write_text(text)
+        return text
+
+
+def test_a_store_that_ignores_conditions_is_refused(tmp_path):
+    with pytest.raises(MosoError, match="cannot hold the lock"):
+        take(CarelessPlace(tmp_path), 60.0)
