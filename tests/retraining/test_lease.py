@@ -13,12 +13,12 @@ from moso.errors import FormatError, MosoError
 from moso.retraining.lease import FolderPlace, LeaseHeld, LeaseLost, holding, rejoin, take
 
 TAKE = """
-import sys
+import sys, time
 from pathlib import Path
 from moso.retraining.lease import FolderPlace, LeaseHeld, take
 go = Path(sys.argv[2])
 while not go.exists():
-    pass
+    time.sleep(0.001)
 try:
     take(FolderPlace(Path(sys.argv[1])), 60.0)
     print("taken")
