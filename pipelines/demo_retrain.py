@@ -26,12 +26,12 @@ from typing import Any
 import yaml
 
 from components.config import STEPS, resolve_all
-from components.main import execute
 from moso.adapters.mlflow_client import default_tracking_uri
 from moso.adapters.mlflow_registry import Registry
 from moso.errors import MosoError
 from moso.sim import SimulationConfig, simulate
 from moso.sim.config import LightConfig, ObjectsConfig
+from pipelines.retrain_state import run_step
 
 NAME = "moso-sim_push-tiny"
 BASE = SimulationConfig(frames=12, height=32, width=32)
@@ -97,14 +97,7 @@ def first_run(params: Mapping[str, Any], folder: Path) -> None:
     for step in STEPS:
         inputs, output = EDGES[step]
         if not (folder / output).exists():
-            execute_step(step, configs[step], {name: folder / name for name in inputs}, {output: folder / output})
-
-
-def execute_step(step: str, config: Any, inputs: dict[str, Path], outputs: dict[str, Path]) -> None:
-    """One step as its command line runs it."""
-    import importlib
-
-    execute(step, importlib.import_module(f"components.{step}.step").run, config, inputs, outputs)
+            run_step(step, configs[step], {name: folder / name for name in inputs}, {output: folder / output})
 
 
 def seeds_of(first: int, train: int, validation: int, test: int) -> list[int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from moso.errors import ConfigError
+from moso.provenance import finite
 
 ADDRESS = "MOSO_WEBHOOK"
 TIMEOUT_S = 10.0
@@ -67,7 +67,7 @@ def notify(record: Mapping[str, Any], address: str | None = None) -> bool:
 
 
 def _request(record: Mapping[str, Any], address: str) -> urllib.request.Request:
-    body = json.dumps(_finite(record), allow_nan=False).encode()
+    body = json.dumps(finite(record), allow_nan=False).encode()  # services refuse a message with NaN
     parts = urlsplit(address)
     user, at, host = parts.netloc.rpartition("@")  # urllib would take a password for a port
     request = urllib.request.Request(
@@ -76,12 +76,3 @@ def _request(record: Mapping[str, Any], address: str) -> urllib.request.Request:
     if at:  # not for another host that the answer may lead to
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
     return request
-
-
-def _finite(value: Any) -> Any:
-    """`value` with NaN and infinities as None: JSON has no word for them, and services refuse the whole message."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from components.config import SPECS
+from moso.disk import link_or_copy
 from moso.errors import MosoError, StopRequested
 from moso.frames.cache import FrameCache
-from moso.provenance import FILE, atomic_folder, write_json
+from moso.provenance import FILE, atomic_folder
 from moso.retraining.lease import Lease, LeaseHeld, LeaseLost, holding
 from moso.retraining.subset import write_subset
 from pipelines.notify import check_address, notify
@@ -98,12 +99,11 @@ def _retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
         result = read_json(places.run(current) / RESULT)
         if not result:
             result = _Run(places, settings, configs, current, lease, project.params.get("ray")).go()
-            write_json(places.run(current) / RESULT, result)
         try:
             notify(result)
         finally:  # whatever became of the message, the retraining has ended
             lease.renew()
-            finish(places, current, result)
+            finish(places, current)
     return result
 
 
@@ -120,15 +120,8 @@ def _frozen(places: Places) -> Path:
     target = places.state / "frozen" / "frames"
     if not target.is_dir():
         with atomic_folder(target) as folder:
-            shutil.copytree(places.frames, folder, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(places.frames, folder, copy_function=link_or_copy, dirs_exist_ok=True)
     return target
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 class _Run:

@@ -17,7 +17,7 @@ from moso.errors import DataError, MosoError
 from moso.provenance import write_json
 from moso.registry.decide import figures
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import CANDIDATE, PARTS, Places, model_digest, registry, run_step
+from pipelines.retrain_state import CANDIDATE, PARTS, RESULT, Places, champion_moved, model_digest, registry, run_step
 
 Model = Mapping[str, Path]
 """vqvae and transformer, the folders that the trainings wrote."""
@@ -72,7 +72,7 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         reports: of the frozen test set, and of the new one where it is judged.
 
     Returns:
-        The content of result.json.
+        The content of result.json, which is written.
 
     Raises:
         MosoError: someone has moved the champion since the retraining began.
@@ -84,9 +84,9 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         ours, theirs = of["candidate"], of["champion"]
         print(f"{name} test set: {policy.metric} candidate {ours:.4f}, champion {theirs:.4f}", flush=True)
     candidate = model_digest(models["candidate"])
-    _require_champion(asked, candidate)
     # From here on the champion may be this retraining's own doing: a later call must know it by its digest.
     write_json(places.run(current) / CANDIDATE, {"model_digest": candidate})
+    _require_champion(places, asked)
     worse = beyond_tolerance(judge, compared, settings.tolerance_db, higher_is_better=policy.higher_is_better)
     worse = [f"{policy.metric} on the {text}" for text in worse]
     if worse:
@@ -96,7 +96,7 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         outcome, reasons = record["decision"]["outcome"], list(record["decision"]["reasons"])
         version = record["version"]
     name, new = current["name"], len(current["new"])
-    return {
+    result = {
         "format": "moso.retraining",
         "format_version": 1,
         "id": current["id"],
@@ -114,6 +114,8 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         "drift": asked.drift,
         "folder": str(places.run(current).absolute()),
     }
+    write_json(places.run(current) / RESULT, result)
+    return result
 
 
 def beyond_tolerance(
@@ -167,15 +169,14 @@ def back_to_frozen(asked: Asked, models: Mapping[str, Model], reports: Mapping[s
                 held.tag(version, evaluation.keep(held, version, report, evaluation.read(report, digest)))
 
 
-def _require_champion(asked: Asked, candidate: str) -> None:
+def _require_champion(places: Places, asked: Asked) -> None:
     """Nobody has moved the alias since the retraining began; where it stands for the candidate, this run did."""
-    name, number = asked.current["name"], asked.current["champion"]
-    held = registry().by_alias(name, asked.promote.alias)
-    if held is None or (held.number != number and held.record()["model_digest"] != candidate):
-        now = "nothing" if held is None else held.number
+    name, alias = asked.current["name"], asked.promote.alias
+    now = champion_moved(places, asked.current, alias)
+    if now:
         raise MosoError(
-            f"models:/{name}@{asked.promote.alias} was moved to {now} while a retraining went on that began from "
-            f"version {number}; run it again to begin a new one from the present champion"
+            f"models:/{name}@{alias} was moved to {now} while a retraining went on that began from "
+            f"version {asked.current['champion']}; run it again to begin a new one from the present champion"
         )
 
 

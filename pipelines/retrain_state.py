@@ -143,7 +143,7 @@ def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:
         return {}
     if current["settings"] != asked:
         why = "was begun with other settings"
-    elif _moved(places, current, alias):
+    elif not (places.run(current) / RESULT).exists() and champion_moved(places, current, alias):
         # It could never end: what it compares with is not the champion, and all later ones would wait for it.
         why = f"began from version {current['champion']}, and {current['name']}@{alias} was moved since"
     else:
@@ -153,16 +153,13 @@ def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:
     return {}
 
 
-def _moved(places: Places, current: Mapping[str, Any], alias: str) -> bool:
-    """Whether the champion is neither the one that it began from nor its own, and it has not come to a result."""
-    run = places.run(current)
-    if (run / RESULT).exists():
-        return False
+def champion_moved(places: Places, current: Mapping[str, Any], alias: str) -> str:
+    """What `alias` stands for where it is neither what a retraining began from nor its own candidate; "" otherwise."""
     held = registry().by_alias(current["name"], alias)
     if held is None:
-        return True
-    own = read_json(run / CANDIDATE).get("model_digest", "")
-    return held.number != current["champion"] and held.tags.get(MODEL_DIGEST) != own
+        return "nothing"
+    own = read_json(places.run(current) / CANDIDATE).get("model_digest", "")
+    return "" if held.number == current["champion"] or held.tags.get(MODEL_DIGEST) == own else f"version {held.number}"
 
 
 def _begin(places: Places, promote: Any, usual: str, new: Any, asked: str, last: Path) -> dict[str, Any]:
@@ -185,13 +182,12 @@ def _nothing(found: int, least: int) -> str:
     return f"nothing new: {found} new episodes, {least} are asked for"
 
 
-def finish(places: Places, current: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """Write result.json. What this retraining knew is what the next one goes on from; only then is it over."""
-    run = places.run(current)
-    write_json(run / RESULT, result)
+def finish(places: Places, current: Mapping[str, Any]) -> None:
+    """What this retraining knew is what the next one goes on from; only then is it over."""
+    episodes = places.run(current) / "episodes"
     with atomic_folder(places.state / "last") as folder:
         for name in KNOWN:
-            shutil.copyfile(run / "episodes" / name, folder / name)
+            shutil.copyfile(episodes / name, folder / name)
     (places.state / CURRENT).unlink(missing_ok=True)
 
 

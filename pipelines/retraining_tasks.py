@@ -127,7 +127,7 @@ def judge(settings: Plain, promote: Plain, owner: str, state: str, inputs: Paths
             result = decide(places, asked, models, reports)
         write_json(Path(outputs["result"]), result)
         _told(places, owner, result)
-        finish(places, current, result)
+        finish(places, current)
 
 
 def tell(settings: Plain, owner: str, state: str, ended: str) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from moso.datasets.episode import Episode, Rejected, Source, signals_sha256
 from moso.datasets.manifest import Manifest
 from moso.datasets.readers import reader
 from moso.datasets.spec import DatasetSpec
+from moso.disk import link_or_copy
 from moso.errors import ConfigError, DataError, StopRequested
 from moso.frames.cache import FORMAT, VERSION, FrameCache
 from moso.frames.resize import crop_frames, resize_frames
@@ -307,13 +307,10 @@ def _data(spec: DatasetSpec, table: pd.DataFrame, splits: Mapping[str, Any]) -> 
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A shard as hard links, or as copies where the file system has none: neither side is ever written into."""
+    """A shard: neither side is ever written into."""
     target.mkdir()
     for path in sorted(source.iterdir()):
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copyfile(path, target / path.name)
+        link_or_copy(path, target / path.name)
 
 
 def _prune(store: Path, used: set[str]) -> None:

@@ -7,7 +7,6 @@ the same file, because the decision that made a version champion is kept with th
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import tempfile
@@ -25,7 +24,7 @@ from moso.adapters.mlflow_decisions import DecisionLog
 from moso.adapters.mlflow_registry import Registration, Registry, Version
 from moso.errors import ConfigError, FormatError, MismatchError
 from moso.progress import Progress
-from moso.provenance import code_digest, digest_json, read_provenance, write_json
+from moso.provenance import code_digest, digest_json, finite, read_provenance, write_json
 from moso.registry import card
 from moso.registry.decide import decide, to_record
 from moso.registry.decision_log import Entry, check_alias, taken_back
@@ -103,7 +102,7 @@ def _decide(
     """Decide, and keep the decision in the log, which moves the aliases: the content of promotion.json."""
     champion = registry.by_alias(version.name, config.alias)
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
-    question = digest_json({"candidate": _finite(candidate), "policy": config.policy, "alias": config.alias})
+    question = digest_json({"candidate": finite(candidate), "policy": config.policy, "alias": config.alias})
     held = next((e for e in reversed(log.entries()) if e.version == version.number and e.record), None)
     told = evaluation.keep(registry, version, report, candidate)
     if held is not None and champion is not None and champion.number == version.number:
@@ -140,7 +139,7 @@ def _decide(
         "champion": before,
         "inputs": {step: part["digest"] for step, part in parts.items()},
     }
-    record = json.loads(evaluation.plain_json(_finite(record)))
+    record = json.loads(evaluation.plain_json(finite(record)))
     # What was decided before and is decided again, about the same two, is no news for the log. A promotion always is:
     # the alias stands elsewhere now, or there would be nothing to promote.
     if decision.promote or held is None or held.record != record:
@@ -247,15 +246,6 @@ def _example(report: Path) -> np.ndarray:
         )
     frames: np.ndarray = np.load(path, allow_pickle=False)
     return frames
-
-
-def _finite(value: Any) -> Any:
-    """`value` with NaN and infinities as None: JSON has no word for them."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 if __name__ == "__main__":

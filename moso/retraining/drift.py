@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moso.frames.cache import FrameCache
+from moso.provenance import finite
 
 EPISODE_MEASURES = {"brightness": "grey levels", "motion": "grey levels", "reconstruction_psnr": "dB"}
 """Columns of an episode table that are compared, and their units."""
@@ -90,14 +91,6 @@ def as_metrics(episodes: pd.DataFrame, tokens: pd.DataFrame) -> dict[str, Any]:
 
     What is not a finite number is None.
     """
-    found: dict[str, Any] = {
-        row.pop("measure"): {name: _finite(value) for name, value in row.items()} for row in episodes.to_dict("records")
-    }
-    found["tokens"] = {
-        row.pop("component"): {name: _finite(value) for name, value in row.items()} for row in tokens.to_dict("records")
-    }
+    found: dict[str, Any] = {row.pop("measure"): finite(row) for row in episodes.to_dict("records")}
+    found["tokens"] = {row.pop("component"): finite(row) for row in tokens.to_dict("records")}
     return found
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
