@@ -151,12 +151,8 @@ class _Run:
         of = {"frames": self.frames, "tokens": tokens, "vqvae": self.champion["vqvae"]}
         drift = measured_drift(self.folder, self.current, self.settings, trained, of)
         candidate, own_tokens = self._train(tokens, anew=stage_1_fails(drift, self.settings))
-        models = {"candidate": candidate, "champion": self.champion}
-        stores = {"candidate": own_tokens, "champion": tokens}
-        reports = {
-            name: {who: self._evaluate(name, who, models[who], stores[who]) for who in models}
-            for name in self._test_sets()
-        }
+        models = {"candidate": {**candidate, "tokens": own_tokens}, "champion": {**self.champion, "tokens": tokens}}
+        reports = {name: {who: self._evaluate(name, who, models[who]) for who in models} for name in self._test_sets()}
         # `lost` is the thread's word: a machine that slept longer than the lease asks the place itself.
         self._still_alone("the decision")
         self.lease.renew()
@@ -200,10 +196,10 @@ class _Run:
             write_subset(FrameCache.open(self.frames), new, self.folder / "new_frames")
         return ["frozen", "new"]
 
-    def _evaluate(self, name: str, who: str, model: Model, tokens: Path) -> Path:
+    def _evaluate(self, name: str, who: str, model: Model) -> Path:
         report, config = self.folder / "reports" / name / who, self.configs["evaluate"]
         frames = self.places.frames
         if name == "new":
             config, frames = evaluation_of_new(config, self.settings), self.folder / "new_frames"
-        self._step("evaluate", {"frames": frames, "tokens": tokens, **model}, {"report": report}, config)
+        self._step("evaluate", {"frames": frames, **model}, {"report": report}, config)
         return report

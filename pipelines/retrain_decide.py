@@ -17,10 +17,10 @@ from moso.errors import DataError, MosoError
 from moso.provenance import write_json
 from moso.registry.decide import figures
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import CANDIDATE, PARTS, RESULT, Places, champion_moved, model_digest, registry, run_step
+from pipelines.retrain_state import CANDIDATE, RESULT, Places, champion_moved, model_digest, registry, run_step
 
 Model = Mapping[str, Path]
-"""vqvae and transformer, the folders that the trainings wrote."""
+"""vqvae and transformer, the folders that the trainings wrote, and tokens: those that Stage II was trained on."""
 Reports = Mapping[str, Mapping[str, Path]]
 """Test set (frozen, new) -> candidate and champion -> the folder that evaluate wrote."""
 
@@ -135,7 +135,7 @@ def _ask_the_gate(
 ) -> dict[str, Any]:
     def promote(name: str, who: str, test_set: str) -> dict[str, Any]:
         target = places.run(asked.current) / "promotions" / f"{test_set}_{name}.json"
-        inputs = {**{part: models[who][part] for part in PARTS}, "report": reports[test_set][who]}
+        inputs = {**models[who], "report": reports[test_set][who]}
         run_step("promote", asked.promote, inputs, {"promotion": target})
         record: dict[str, Any] = json.loads(target.read_text())
         return record

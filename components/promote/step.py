@@ -56,11 +56,12 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Register, decide, move the alias, write promotion.json.
 
-    Inputs vqvae, transformer, report; output promotion (a file). The registry is at context.options["tracking_uri"], or
+    Inputs vqvae, transformer, report, and tokens where the report is of other frames than the training's (a
+    retraining's test sets); output promotion (a file). The registry is at context.options["tracking_uri"], or
     `default_tracking_uri` of the current folder. Its run is recorded by the registry itself, whatever the tracker.
 
     Raises:
-        MismatchError: the report is of another model.
+        MismatchError: the report is of another model, or the tokens are not those that it was trained on.
         FormatError: a report without figures, protocol or example.
         TrackingError: the registry cannot be reached.
     """
@@ -166,7 +167,7 @@ def _register(
     configs = {parts[key]["step"]: parts[key]["config"] for key in ("vqvae", "transformer")}
     trained = parts["transformer"]
     origin = {
-        "data_digest": parts["report"]["inputs"].get("frames", "not recorded"),
+        "data_digest": _data_digest(inputs, parts),
         "config_digest": digest_json(configs),
         "code_digest": trained["code_digest"],
         "git_commit": trained["git_commit"],
@@ -202,6 +203,17 @@ def _register(
         card_file = Path(temporary) / "model_card.md"
         card_file.write_text(text)
         return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, [card_file]))
+
+
+def _data_digest(inputs: Paths, parts: Mapping[str, Any]) -> str:
+    """Digest of the frames that the model was trained on: its tokens', or the report's where no tokens are given."""
+    if "tokens" not in inputs:
+        return str(parts["report"]["inputs"].get("frames", "not recorded"))
+    tokens, trained = read_provenance(inputs["tokens"]), parts["transformer"]["inputs"].get("tokens")
+    if tokens["digest"] != trained:
+        ours, theirs = tokens["digest"][:12], str(trained)[:12]
+        raise MismatchError(f"{inputs['tokens']} is {ours}, the transformer was trained on {theirs}; name those tokens")
+    return str(tokens["inputs"].get("frames", "not recorded"))
 
 
 def _parent(registry: Registry, name: str, parts: Mapping[str, Any]) -> str:
