@@ -56,8 +56,9 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Register, decide, move the alias, write promotion.json.
 
-    Inputs vqvae, transformer, report, and tokens where the report is of other frames than the training's (a
-    retraining's test sets); output promotion (a file). The registry is at context.options["tracking_uri"], or
+    Inputs vqvae, transformer, report; output promotion (a file). A retraining gives two more: tokens, for its report is
+    of other frames than the training's, and objections (a JSON list of reasons), what it found against the candidate
+    elsewhere: one is enough to refuse it. The registry is at context.options["tracking_uri"], or
     `default_tracking_uri` of the current folder. Its run is recorded by the registry itself, whatever the tracker.
 
     Raises:
@@ -81,7 +82,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
                 progress.advance(0, note=f"filing {name}")
                 version = _register(registry, name, model, candidate, inputs, parts)
             progress.advance(note=f"version {version.number}: deciding")
-            record = _decide(registry, log, config, version, candidate, parts, report)
+            record = _decide(registry, log, config, version, candidate, parts, inputs)
         progress.advance(note=f"version {version.number}: {record['decision']['outcome']}")
         progress.advance()
 
@@ -98,12 +99,14 @@ def _decide(
     version: Version,
     candidate: Mapping[str, Any],
     parts: Mapping[str, Any],
-    report: Path,
+    inputs: Paths,
 ) -> dict[str, Any]:
     """Decide, and keep the decision in the log, which moves the aliases: the content of promotion.json."""
-    champion = registry.by_alias(version.name, config.alias)
+    report, champion = inputs["report"], registry.by_alias(version.name, config.alias)
+    objections = tuple(json.loads(inputs["objections"].read_text())) if "objections" in inputs else ()
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
-    question = digest_json({"candidate": finite(candidate), "policy": config.policy, "alias": config.alias})
+    asked = {"candidate": finite(candidate), "policy": config.policy, "alias": config.alias}
+    question = digest_json({**asked, "objections": objections} if objections else asked)
     held = next((e for e in reversed(log.entries()) if e.version == version.number and e.record), None)
     told = evaluation.keep(registry, version, report, candidate)
     if held is not None and champion is not None and champion.number == version.number:
@@ -123,6 +126,9 @@ def _decide(
         # The champion cannot be compared with any candidate of this protocol: without a way out it would stay for good.
         way_out = f"to make it the champion all the same: {registry.command_to_promote(config.alias, version)}"
         decision = replace(decision, reasons=(*decision.reasons, way_out))
+    if objections and decision.outcome != "already_champion":
+        reasons = (*objections, *decision.reasons)
+        decision = replace(decision, promote=False, outcome="refused", reasons=reasons)
     record = {
         "format": "moso.promotion",
         "format_version": 1,

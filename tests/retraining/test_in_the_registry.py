@@ -1,4 +1,4 @@
-"""A champion that a retraining made leads back to the first episodes and to the new ones: real steps and registry."""
+"""A retraining's decision in a real registry: a refusal is filed; a champion leads back to first and new episodes."""
 
 import json
 import shutil
@@ -14,8 +14,10 @@ from click.testing import CliRunner
 from components.evaluate import step as evaluate
 from components.promote.step import Config as Promote
 from components.promote.step import run as promote
+from moso.adapters.mlflow_decisions import DecisionLog
 from moso.adapters.mlflow_registry import Registry
 from moso.cli.lineage import command
+from moso.cli.registry import command as registry_command
 from moso.datasets.manifest import Manifest, Row
 from moso.errors import MismatchError
 from moso.frames.cache import FrameCache, FrameCacheWriter
@@ -80,8 +82,8 @@ def _fine_tune(root: Path, run: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def retrained(tmp_path_factory):
-    """A project whose second champion was made by a retraining's own comparison and decision."""
+def compared(tmp_path_factory):
+    """A retraining before its decision: `decided` decides."""
     root = tmp_path_factory.mktemp("project")
     uri = f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
     patch = pytest.MonkeyPatch()
@@ -105,15 +107,74 @@ def retrained(tmp_path_factory):
     reports: dict[str, dict[str, Path]] = {"frozen": {}, "new": {}}
     for name, frames in (("frozen", root / "data/toy/frames"), ("new", run / "new_frames")):
         for who, model in models.items():
-            reports[name][who] = run / "reports" / name / who
+            reports[name][who] = root / "elsewhere" / name / who  # as on Kubeflow
             evaluate.run(
                 evaluation(), {"frames": frames, **model}, {"report": reports[name][who]}, Context(root / "work")
             )
-    asked = Asked(current, RetrainSettings(tolerance_db=100.0), Promote(policy=PromotionPolicy(require="gain")), {})
-    result = decide(places, asked, models, reports)
-    assert result["outcome"] == "promoted", result["text"]
-    yield SimpleNamespace(root=root, run=run, reports=reports, models=models, registry=Registry(uri))
+    asked = Asked(current, RetrainSettings(tolerance_db=0.5), Promote(policy=PromotionPolicy(require="gain")), {})
+    registry = Registry(uri)
+
+    def decided(**frozen: Path) -> SimpleNamespace:
+        given = {**reports, "frozen": {**reports["frozen"], **frozen}}
+        result = decide(places, asked, models, given)
+        held = [registry.lookup(f"models:/moso-toy/{number}").tags for number in (1, 2)]
+        history = DecisionLog(registry, "moso-toy").history()
+        return SimpleNamespace(result=result, held=held, history=history, shown=_history())
+
+    yield SimpleNamespace(root=root, run=run, reports=reports, models=models, registry=registry, decided=decided)
     patch.undo()
+
+
+def _history() -> str:
+    done = CliRunner().invoke(registry_command, ["history", "moso-toy"])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def refused(compared):
+    """The decision where the candidate loses 5 dB on the frozen test set, asked for twice."""
+    worse = compared.root / "worse"
+    shutil.copytree(compared.reports["frozen"]["candidate"], worse)
+    content = json.loads((worse / "metrics.json").read_text())
+    champion = json.loads((compared.reports["frozen"]["champion"] / "metrics.json").read_text())
+    content["prediction"]["psnr"] = champion["prediction"]["psnr"] - 5
+    (worse / "metrics.json").write_text(json.dumps(content))
+    return compared.decided(candidate=worse), compared.decided(candidate=worse)
+
+
+@pytest.fixture(scope="module")
+def retrained(compared, refused):
+    """A project whose second champion was made by a retraining: the same candidate with the figures that it has."""
+    result = compared.decided().result
+    assert result["outcome"] == "promoted", result["text"]
+    return compared
+
+
+def test_a_candidate_beyond_the_tolerance_is_a_version_and_a_decision_of_the_chained_log(refused):
+    first, _ = refused
+    assert (first.result["outcome"], first.result["version"]) == ("refused", 2)
+    assert first.result["reasons"][0] == "prediction.psnr on the frozen test set is worse by 5, 0.5 is tolerated"
+    entry = first.history.chain.entries[-1]
+    assert first.history.fault == ""
+    assert (entry.action, entry.version, list(entry.reasons)) == ("refused", 2, first.result["reasons"])
+    assert vars(first.history.aliases) == {"champion": 1, "challenger": 2, "previous": None}
+    assert "version 2 refused" in first.shown
+    assert "prediction.psnr on the frozen test set is worse by 5, 0.5 is tolerated" in first.shown
+
+
+def test_the_same_refusal_is_filed_once(refused):
+    first, again = refused
+    assert again.result == first.result
+    assert again.history == first.history
+
+
+def test_after_a_refusal_the_registry_holds_both_models_figures_on_the_frozen_set(compared, refused):
+    frozen = read_provenance(compared.reports["frozen"]["champion"])["digest"]
+    assert refused[0].held[0]["moso.report_digest"] == frozen
+    assert json.loads(refused[0].held[0]["moso.metrics"])["prediction.psnr"] == pytest.approx(
+        json.loads(refused[0].held[1]["moso.metrics"])["prediction.psnr"] + 5
+    )
 
 
 def _lineage(root: Path, reference: str, *more: str) -> tuple[int, list[dict]]:
