@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from moso.config import merge, to_dict
 from moso.datasets.ingest import fingerprint
 from moso.datasets.manifest import Manifest
 from moso.datasets.readers import reader
-from moso.errors import ConfigError, DataError
+from moso.errors import ConfigError, DataError, StopRequested
 from moso.provenance import FILE, atomic_folder, digest_json, read_provenance, write_json
 from moso.retraining.lease import FolderPlace, Place
 from moso.retraining.news import new_episodes, new_files
@@ -229,12 +230,26 @@ def run_step(
     step: str, config: Any, inputs: dict[str, Path], outputs: dict[str, Path], ray: Mapping[str, Any] | None = None
 ) -> None:
     """Run a step, unless its output is there: it is whole, then. ingest looks at the raw files each time, and what
-    promote does lies in the registry: a file says nothing of it."""
+    promote does lies in the registry: a file says nothing of it.
+
+    Raises:
+        StopRequested: SIGTERM or SIGINT came, before the step's end or after it had last looked.
+        MosoError: what the step raises.
+    """
     (target,) = outputs.values()
     if step not in ("ingest", "promote") and (target / FILE).exists():
         return
     run: Callable[..., None] = importlib.import_module(f"components.{step}.step").run
-    execute(step, run, config, inputs, outputs, ray)
+    # A step listens for the signals until its process ends; this one goes on, and listens itself.
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        execute(step, run, config, inputs, outputs, ray)
+        heard = any(signal.getsignal(number) is signal.SIG_DFL for number in before)  # see StopSignal.listen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise StopRequested(f"after {step}")
 
 
 def registry() -> Registry:
