@@ -21,7 +21,7 @@ ORDER = ("report", "transformer", "tokens", "vqvae", "frames", "episodes")
 PLACES = {"models": 3, "data": 3, "reports": 3, ".retraining": 6}
 # A report's identity are its figures: its page shows the commit, and promote's decision lies beside it.
 BESIDE_FIGURES = frozenset({FILE, "index.html", "promotion.json"})
-LISTED = 10  # episodes named in one note
+LISTED = 10  # episodes named in one list
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def trace(claims: Mapping[str, str], root: Path, extra: tuple[Path, ...] = ()) -
         extra: further folders to find artefacts in: the reference itself where it lies elsewhere.
 
     Returns:
-        A link an artefact, what was made last first, then one for the manifest with the episodes' hashes. Two outputs
-        that name different inputs of one kind give two links: a chain that does not close.
+        A link an artefact, what was made last first, then one for the manifest of each frames, with the episodes'
+        hashes. Two outputs that name different inputs of one kind give two links: a fine-tuned model and its parent,
+        say; otherwise a chain that does not close.
     """
     known = artefacts(root)
     seen = {a.folder.resolve() for a in known}
@@ -167,28 +168,58 @@ def _find(what: str, digest: str, needed_by: str, known: list[Artefact]) -> tupl
 
 
 def _episodes(chain: list[Link]) -> Iterator[Link]:
-    """The manifest beside the frames against the episodes' own: every episode's hash, where both are there."""
-    frames = next((link for link in chain if link.what == "frames" and link.state == "verified"), None)
-    if frames is None or frames.folder is None:
-        return
-    path = frames.folder / "manifest.parquet"
-    if not path.exists():
-        yield Link("manifest", frames.digest, "frames", "missing", frames.folder, f"no {path.name} beside the frames")
-        return
-    digest = digest_file(path)
-    ours = _hashes(path)
+    """The manifest beside each frames against their episodes' own: every episode's hash, where both are there."""
+    found = [link for link in chain if link.what == "frames" and link.state == "verified"]
+    hashes = {link: _hashes(path) for link in found if (path := _manifest_of(link)).exists()}
+    for link in found:
+        path = _manifest_of(link)
+        if link not in hashes:
+            yield Link("manifest", link.digest, "frames", "missing", link.folder, f"no {path.name} beside the frames")
+            continue
+        state, note = _held_against(link, hashes[link], chain)
+        others = [names for other, names in hashes.items() if other is not link]
+        own = sorted(name for name in hashes[link] if not any(name in names for names in others))
+        if others and own:
+            note += f"; {len(own)} of them in no other manifest here: {_shown(own)}"
+        yield Link("manifest", digest_file(path), "frames", state, path, note)
+
+
+def _held_against(frames: Link, ours: Mapping[str, tuple[str, str]], chain: list[Link]) -> tuple[str, str]:
+    """State and note of the manifest beside `frames`, whose rows are `ours`."""
     note = f"{len(ours)} episodes with their sha256"
-    episodes = next((link for link in chain if link.what == "episodes" and link.state == "verified"), None)
-    if episodes is None or episodes.folder is None:
-        yield Link("manifest", digest, "frames", "verified", path, f"{note}; the episodes themselves are not here")
-        return
-    theirs = _hashes(episodes.folder / "manifest.parquet")
-    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    episodes, some = _episodes_of(frames, chain)
+    if episodes is None:
+        return "verified", f"{note}; the episodes themselves are not here"
+    theirs = _hashes(_manifest_of(episodes))
+    names = ours.keys() if some else ours.keys() | theirs.keys()
+    wrong = sorted(name for name in names if ours.get(name) != theirs.get(name))
     if wrong:
-        shown = ", ".join(wrong[:LISTED]) + (f" and {len(wrong) - LISTED} more" if len(wrong) > LISTED else "")
-        yield Link("manifest", digest, "frames", "differs", path, f"other hashes in {episodes.folder}: {shown}")
-        return
-    yield Link("manifest", digest, "frames", "verified", path, f"{note}, as in {episodes.folder}")
+        return "differs", f"other hashes in {episodes.folder}: {_shown(wrong)}"
+    return "verified", f"{note}, as in {episodes.folder}"
+
+
+def _episodes_of(frames: Link, chain: list[Link]) -> tuple[Link | None, bool]:
+    """The verified episodes that frames were made of, and whether of some of them alone (moso.retraining.subset)."""
+
+    def verified(what: str, digest: object) -> Link | None:
+        found = (link for link in chain if (link.what, link.digest, link.state) == (what, digest, "verified"))
+        return next(found, None)
+
+    assert frames.folder is not None
+    inputs = read_provenance(frames.folder).get("inputs") or {}
+    whole = verified("frames", inputs.get("frames"))
+    if whole is not None:
+        return _episodes_of(whole, chain)[0], True
+    return verified("episodes", inputs.get("episodes")), False
+
+
+def _manifest_of(link: Link) -> Path:
+    assert link.folder is not None
+    return link.folder / "manifest.parquet"
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _hashes(path: Path) -> dict[str, tuple[str, str]]:

@@ -28,6 +28,7 @@ from moso.frames.cache import FrameCache
 from moso.provenance import FILE, atomic_folder
 from moso.retraining.lease import Lease, LeaseHeld, LeaseLost, holding
 from moso.retraining.subset import write_subset
+from moso.step import StopSignal
 from pipelines.notify import check_address, notify
 from pipelines.retrain_decide import Asked, Model, decide, enough_to_judge, evaluation_of_new
 from pipelines.retrain_drift import measured_drift, stage_1_fails
@@ -88,7 +89,7 @@ def retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
 def _retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
     configs, places = configs_of(project.params, settings, project.specs), project.places
     places.state.mkdir(parents=True, exist_ok=True)
-    with _alone(places, settings) as lease:
+    with _listening() as stop, _alone(places, settings) as lease:
         current, nothing = look(
             places, settings, configs["ingest"], configs["promote"], settings_digest(settings, configs)
         )
@@ -98,13 +99,26 @@ def _retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
         places = replace(places, frames=_frozen(places))
         result = read_json(places.run(current) / RESULT)
         if not result:
-            result = _Run(places, settings, configs, current, lease, project.params.get("ray")).go()
+            result = _Run(places, settings, configs, current, lease, stop, project.params.get("ray")).go()
         try:
             notify(result)
         finally:  # whatever became of the message, the retraining has ended
             lease.renew()
             finish(places, current)
     return result
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[StopSignal]:
+    """A signal that SIGTERM and SIGINT raise between the steps; in a step they raise the step's own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stop = StopSignal()
+    stop.listen()
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -134,10 +148,11 @@ class _Run:
         configs: Mapping[str, Any],
         current: Mapping[str, Any],
         lease: Lease,
+        stop: StopSignal,
         ray: Mapping[str, Any] | None,
     ) -> None:
         self.places, self.settings, self.configs = places, settings, configs
-        self.current, self.lease, self.ray = current, lease, ray
+        self.current, self.lease, self.stop, self.ray = current, lease, stop, ray
         self.folder = places.run(current)
         self.frames = self.folder / "frames"
         champion = registry().download(f"models:/{current['name']}/{current['champion']}", places.state / "champions")
@@ -151,23 +166,21 @@ class _Run:
         of = {"frames": self.frames, "tokens": tokens, "vqvae": self.champion["vqvae"]}
         drift = measured_drift(self.folder, self.current, self.settings, trained, of)
         candidate, own_tokens = self._train(tokens, anew=stage_1_fails(drift, self.settings))
-        models = {"candidate": candidate, "champion": self.champion}
-        stores = {"candidate": own_tokens, "champion": tokens}
-        reports = {
-            name: {who: self._evaluate(name, who, models[who], stores[who]) for who in models}
-            for name in self._test_sets()
-        }
+        models = {"candidate": {**candidate, "tokens": own_tokens}, "champion": {**self.champion, "tokens": tokens}}
+        reports = {name: {who: self._evaluate(name, who, models[who]) for who in models} for name in self._test_sets()}
         # `lost` is the thread's word: a machine that slept longer than the lease asks the place itself.
-        self._still_alone("the decision")
+        self._may_go_on("the decision")
         self.lease.renew()
         return decide(self.places, Asked(self.current, self.settings, self.configs["promote"], drift), models, reports)
 
-    def _still_alone(self, before: str) -> None:
+    def _may_go_on(self, before: str) -> None:
         if self.lease.lost:  # a signal between two steps reaches none of them
             raise LeaseLost(f"{self.lease.place.where}: another retraining has the lock; this one ends before {before}")
+        if self.stop:
+            raise StopRequested(f"before {before}")
 
     def _step(self, step: str, inputs: dict[str, Path], outputs: dict[str, Path], config: Any = None) -> None:
-        self._still_alone(step)
+        self._may_go_on(step)
         run_step(step, config or self.configs[step], inputs, outputs, self.ray)
 
     def _extract(self, name: str, vqvae: Path) -> Path:
@@ -200,10 +213,10 @@ class _Run:
             write_subset(FrameCache.open(self.frames), new, self.folder / "new_frames")
         return ["frozen", "new"]
 
-    def _evaluate(self, name: str, who: str, model: Model, tokens: Path) -> Path:
+    def _evaluate(self, name: str, who: str, model: Model) -> Path:
         report, config = self.folder / "reports" / name / who, self.configs["evaluate"]
         frames = self.places.frames
         if name == "new":
             config, frames = evaluation_of_new(config, self.settings), self.folder / "new_frames"
-        self._step("evaluate", {"frames": frames, "tokens": tokens, **model}, {"report": report}, config)
+        self._step("evaluate", {"frames": frames, **model}, {"report": report}, config)
         return report

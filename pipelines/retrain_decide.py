@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,26 @@ from typing import Any
 
 import pandas as pd
 
-from components.promote import evaluation
-from moso.adapters.mlflow_decisions import DecisionLog
+from moso.adapters.mlflow_registry import MODEL_DIGEST
 from moso.datasets.manifest import Manifest
 from moso.errors import DataError, MosoError
-from moso.provenance import write_json
+from moso.provenance import atomic_folder, write_json
 from moso.registry.decide import figures
+from pipelines.retrain_figures import back_to_frozen
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import CANDIDATE, PARTS, RESULT, Places, champion_moved, model_digest, registry, run_step
+from pipelines.retrain_state import (
+    CANDIDATE,
+    RESULT,
+    Places,
+    champion_moved,
+    frozen_reports,
+    model_digest,
+    registry,
+    run_step,
+)
 
 Model = Mapping[str, Path]
-"""vqvae and transformer, the folders that the trainings wrote."""
+"""vqvae and transformer, the folders that the trainings wrote, and tokens: those that Stage II was trained on."""
 Reports = Mapping[str, Mapping[str, Path]]
 """Test set (frozen, new) -> candidate and champion -> the folder that evaluate wrote."""
 
@@ -83,18 +93,17 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
     for name, of in compared.items():
         ours, theirs = of["candidate"], of["champion"]
         print(f"{name} test set: {policy.metric} candidate {ours:.4f}, champion {theirs:.4f}", flush=True)
-    candidate = model_digest(models["candidate"])
-    # From here on the champion may be this retraining's own doing: a later call must know it by its digest.
-    write_json(places.run(current) / CANDIDATE, {"model_digest": candidate})
+    digests = {who: model_digest(model) for who, model in models.items()}
+    candidate = digests["candidate"]
+    _keep_frozen(places, current, reports["frozen"])
+    # From here on the champion may be this retraining's own doing: a later call must know it by its digest. And where
+    # that one cannot go on, it puts the figures of both back.
+    write_json(places.run(current) / CANDIDATE, {"model_digest": candidate, "champion_digest": digests["champion"]})
     _require_champion(places, asked)
     worse = beyond_tolerance(judge, compared, settings.tolerance_db, higher_is_better=policy.higher_is_better)
     worse = [f"{policy.metric} on the {text}" for text in worse]
-    if worse:
-        outcome, reasons, version = "refused", worse, None
-    else:
-        record = _ask_the_gate(places, asked, models, reports, judge)
-        outcome, reasons = record["decision"]["outcome"], list(record["decision"]["reasons"])
-        version = record["version"]
+    record = _ask_the_gate(places, asked, models, reports, judge, worse)
+    outcome, reasons = record["decision"]["outcome"], list(record["decision"]["reasons"])
     name, new = current["name"], len(current["new"])
     result = {
         "format": "moso.retraining",
@@ -104,7 +113,7 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
         "reasons": reasons,
         "text": f"{name}: {outcome} after {new} new episodes (judged on the {judge} test set): {'; '.join(reasons)}",
         "model": name,
-        "version": version,
+        "version": record["version"],
         "candidate": candidate,
         "champion_before": current["champion"],
         "judge": judge,
@@ -130,43 +139,49 @@ def beyond_tolerance(
     return found
 
 
+def _keep_frozen(places: Places, current: Mapping[str, Any], reports: Mapping[str, Path]) -> None:
+    """The reports on the frozen test set into the run's folder, where a later call finds them (on Kubeflow)."""
+    for who, target in frozen_reports(places, current).items():
+        if reports[who].absolute() != target.absolute():
+            with atomic_folder(target) as folder:
+                shutil.copytree(reports[who], folder, dirs_exist_ok=True)
+
+
 def _ask_the_gate(
-    places: Places, asked: Asked, models: Mapping[str, Model], reports: Reports, judge: str
+    places: Places,
+    asked: Asked,
+    models: Mapping[str, Model],
+    reports: Reports,
+    judge: str,
+    worse: list[str],
 ) -> dict[str, Any]:
-    def promote(name: str, who: str, test_set: str) -> dict[str, Any]:
-        target = places.run(asked.current) / "promotions" / f"{test_set}_{name}.json"
-        inputs = {**{part: models[who][part] for part in PARTS}, "report": reports[test_set][who]}
+    """The candidate's promotion.json; with `worse`, what speaks against it elsewhere, it is filed as refused."""
+    name, alias, folder = asked.current["name"], asked.promote.alias, places.run(asked.current) / "promotions"
+    digests = {who: model_digest(model) for who, model in models.items()}
+
+    def promote(who: str, **more: Path) -> dict[str, Any]:
+        target = folder / f"{judge}_{who}.json"
+        inputs = {**models[who], "report": reports[judge][who], **more}
         run_step("promote", asked.promote, inputs, {"promotion": target})
         record: dict[str, Any] = json.loads(target.read_text())
         return record
 
+    against = {}
+    if worse:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "objections.json", worse)
+        against = {"objections": folder / "objections.json"}
+    held = registry()
     try:
-        # Under one protocol: the champion's figures on these clips are filed first.
-        promote("champion", "champion", judge)
-        return promote("candidate", "candidate", judge)
+        # Under one protocol: the champion's figures on these clips are filed first. Where a call before this one has
+        # promoted the candidate, that decision stands, and the old champion is nobody's candidate.
+        now = held.by_alias(name, alias)
+        if now is not None and now.tags.get(MODEL_DIGEST) == digests["champion"]:
+            promote("champion")
+        return promote("candidate", **against)
     finally:
         if judge != "frozen":
-            back_to_frozen(asked, models, reports["frozen"])
-
-
-def back_to_frozen(asked: Asked, models: Mapping[str, Model], reports: Mapping[str, Path]) -> None:
-    """File both models' figures on the frozen test set again, whatever the gate said; it is not asked.
-
-    What the pipeline promotes next is measured there, and refused where the champion's figures are of other clips. The
-    old champion's are put back too: a rollback makes it the champion again.
-
-    Args:
-        asked: what the decision is about.
-        models: candidate and champion; one that is not registered is left out.
-        reports: of each, on the frozen test set.
-    """
-    name, held = asked.current["name"], registry()
-    with DecisionLog(held, name, asked.promote.alias).hold():
-        for who, report in reports.items():
-            digest = model_digest(models[who])
-            version = held.find(name, digest)
-            if version is not None:
-                held.tag(version, evaluation.keep(held, version, report, evaluation.read(report, digest)))
+            back_to_frozen(held, name, alias, digests, reports["frozen"])
 
 
 def _require_champion(places: Places, asked: Asked) -> None:

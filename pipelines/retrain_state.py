@@ -2,7 +2,7 @@
 
     <state>/last/                   manifest.parquet, sources.parquet: what the last retraining knew
     <state>/current.json            the retraining that is going on; gone once it has ended
-    <state>/runs/<id>/episodes/     its episodes; candidate.json once it decides, result.json at the end
+    <state>/runs/<id>/episodes/     its episodes; candidate.json and reports/frozen once it decides, result.json
     <state>/incoming/               what ingest wrote last
 
 Folders and files are there whole or not at all.
@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +31,11 @@ from moso.config import merge, to_dict
 from moso.datasets.ingest import fingerprint
 from moso.datasets.manifest import Manifest
 from moso.datasets.readers import reader
-from moso.errors import ConfigError, DataError
+from moso.errors import ConfigError, DataError, StopRequested
 from moso.provenance import FILE, atomic_folder, digest_json, read_provenance, write_json
 from moso.retraining.lease import FolderPlace, Place
 from moso.retraining.news import new_episodes, new_files
+from pipelines.retrain_figures import back_to_frozen
 from pipelines.retrain_settings import RetrainSettings
 
 CURRENT, CANDIDATE, RESULT = "current.json", "candidate.json", "result.json"
@@ -148,9 +150,23 @@ def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:
         why = f"began from version {current['champion']}, and {current['name']}@{alias} was moved since"
     else:
         return current
+    _put_back(places, current, alias)
     print(f"retraining {current['id']} {why}: it is left, and a new one is begun")
     (places.state / CURRENT).unlink()
     return {}
+
+
+def _put_back(places: Places, current: Mapping[str, Any], alias: str) -> None:
+    """The figures that a retraining which is left, killed while it decided, may have filed of the new test set."""
+    begun = read_json(places.run(current) / CANDIDATE)
+    if "champion_digest" in begun and not (places.run(current) / RESULT).exists():
+        digests = {"candidate": begun["model_digest"], "champion": begun["champion_digest"]}
+        back_to_frozen(registry(), current["name"], alias, digests, frozen_reports(places, current))
+
+
+def frozen_reports(places: Places, current: Mapping[str, Any]) -> dict[str, Path]:
+    """Candidate and champion -> where their reports on the frozen test set lie once a retraining decides."""
+    return {who: places.run(current) / "reports" / "frozen" / who for who in ("candidate", "champion")}
 
 
 def champion_moved(places: Places, current: Mapping[str, Any], alias: str) -> str:
@@ -213,12 +229,27 @@ def model_digest(model: Mapping[str, Path]) -> str:
 def run_step(
     step: str, config: Any, inputs: dict[str, Path], outputs: dict[str, Path], ray: Mapping[str, Any] | None = None
 ) -> None:
-    """Run a step, unless its output is there: it is whole, then. ingest looks at the raw files each time."""
+    """Run a step, unless its output is there: it is whole, then. ingest looks at the raw files each time, and what
+    promote does lies in the registry: a file says nothing of it.
+
+    Raises:
+        StopRequested: SIGTERM or SIGINT came, before the step's end or after it had last looked.
+        MosoError: what the step raises.
+    """
     (target,) = outputs.values()
-    if step != "ingest" and (target.is_file() or (target / FILE).exists()):
+    if step not in ("ingest", "promote") and (target / FILE).exists():
         return
     run: Callable[..., None] = importlib.import_module(f"components.{step}.step").run
-    execute(step, run, config, inputs, outputs, ray)
+    # A step listens for the signals until its process ends; this one goes on, and listens itself.
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        execute(step, run, config, inputs, outputs, ray)
+        heard = any(signal.getsignal(number) is signal.SIG_DFL for number in before)  # see StopSignal.listen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise StopRequested(f"after {step}")
 
 
 def registry() -> Registry:

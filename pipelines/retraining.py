@@ -27,7 +27,7 @@ from pipelines import retraining_components as own
 from pipelines.cluster import Cluster, place
 from pipelines.retrain_decide import evaluation_of_new
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import configs_of, settings_digest
+from pipelines.retrain_state import PARTS, configs_of, settings_digest
 from pipelines.submit import Launch, check_launch, pipeline_spec
 from pipelines.training import without_none
 
@@ -82,13 +82,12 @@ def retraining_pipeline(cluster: Cluster | None = None) -> Any:
                 for who, model in (("candidate", candidate), ("champion", champion)):
                     task = evaluate_component.evaluate(config=config, frames=frames, **model)
                     reports[f"{name}_{who}"] = placed(task, "evaluate").outputs["report"]
-            parts = ("vqvae", "transformer")
             task = own.decide(
                 promote=promote,
                 news=news,
                 drift=drifted.outputs["drift"],
-                **{part: candidate[part] for part in parts},
-                **{f"champion_{part}": champion[part] for part in parts},
+                **candidate,
+                **{f"champion_{part}": champion[part] for part in PARTS},
                 **reports,
                 **run,
             )

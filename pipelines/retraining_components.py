@@ -63,6 +63,7 @@ def decide(
     drift: dsl.Input[dsl.Artifact],
     vqvae: dsl.Input[dsl.Model],
     transformer: dsl.Input[dsl.Model],
+    tokens: dsl.Input[dsl.Dataset],
     champion_vqvae: dsl.Input[dsl.Model],
     champion_transformer: dsl.Input[dsl.Model],
     frozen_candidate: dsl.Input[dsl.Artifact],
@@ -77,7 +78,7 @@ def decide(
     """
     from pipelines.retraining_tasks import judge
 
-    models = {"vqvae": vqvae, "transformer": transformer}
+    models = {"vqvae": vqvae, "transformer": transformer, "tokens": tokens}
     champion = {"champion_vqvae": champion_vqvae, "champion_transformer": champion_transformer}
     frozen = {"frozen_candidate": frozen_candidate, "frozen_champion": frozen_champion}
     new = {"new_candidate": new_candidate, "new_champion": new_champion}

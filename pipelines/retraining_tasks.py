@@ -108,8 +108,8 @@ def judge(settings: Plain, promote: Plain, owner: str, state: str, inputs: Paths
 
     Args:
         settings, promote, owner, state: as for `look_for_episodes`.
-        inputs: news, drift; vqvae and transformer (the candidate's), champion_vqvae, champion_transformer; and of each
-            test set <set>_candidate and <set>_champion, the reports.
+        inputs: news, drift; vqvae, transformer and tokens (the candidate's), champion_vqvae, champion_transformer; and
+            of each test set <set>_candidate and <set>_champion, the reports.
         outputs: result (a file).
     """
     with ending("decide"):
@@ -119,7 +119,7 @@ def judge(settings: Plain, promote: Plain, owner: str, state: str, inputs: Paths
         if not result:
             asked = Asked(current, how, build(Promote, promote, "promote"), drift["figures"])
             models = {
-                "candidate": {part: Path(inputs[part]) for part in PARTS},
+                "candidate": {part: Path(inputs[part]) for part in (*PARTS, "tokens")},
                 "champion": {part: Path(inputs[f"champion_{part}"]) for part in PARTS},
             }
             sets = ("frozen", "new") if drift["judged"] else ("frozen",)

@@ -56,11 +56,13 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None:
     """Register, decide, move the alias, write promotion.json.
 
-    Inputs vqvae, transformer, report; output promotion (a file). The registry is at context.options["tracking_uri"], or
+    Inputs vqvae, transformer, report; output promotion (a file). A retraining gives two more: tokens, for its report is
+    of other frames than the training's, and objections (a JSON list of reasons), what it found against the candidate
+    elsewhere: one is enough to refuse it. The registry is at context.options["tracking_uri"], or
     `default_tracking_uri` of the current folder. Its run is recorded by the registry itself, whatever the tracker.
 
     Raises:
-        MismatchError: the report is of another model.
+        MismatchError: the report is of another model, or the tokens are not those that it was trained on.
         FormatError: a report without figures, protocol or example.
         TrackingError: the registry cannot be reached.
     """
@@ -80,7 +82,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> None
                 progress.advance(0, note=f"filing {name}")
                 version = _register(registry, name, model, candidate, inputs, parts)
             progress.advance(note=f"version {version.number}: deciding")
-            record = _decide(registry, log, config, version, candidate, parts, report)
+            record = _decide(registry, log, config, version, candidate, parts, inputs)
         progress.advance(note=f"version {version.number}: {record['decision']['outcome']}")
         progress.advance()
 
@@ -97,12 +99,14 @@ def _decide(
     version: Version,
     candidate: Mapping[str, Any],
     parts: Mapping[str, Any],
-    report: Path,
+    inputs: Paths,
 ) -> dict[str, Any]:
     """Decide, and keep the decision in the log, which moves the aliases: the content of promotion.json."""
-    champion = registry.by_alias(version.name, config.alias)
+    report, champion = inputs["report"], registry.by_alias(version.name, config.alias)
+    objections = tuple(json.loads(inputs["objections"].read_text())) if "objections" in inputs else ()
     # The same model, figures and policy as when it became champion: that decision stands, word for word.
-    question = digest_json({"candidate": finite(candidate), "policy": config.policy, "alias": config.alias})
+    asked = {"candidate": finite(candidate), "policy": config.policy, "alias": config.alias}
+    question = digest_json({**asked, "objections": objections} if objections else asked)
     held = next((e for e in reversed(log.entries()) if e.version == version.number and e.record), None)
     told = evaluation.keep(registry, version, report, candidate)
     if held is not None and champion is not None and champion.number == version.number:
@@ -122,6 +126,9 @@ def _decide(
         # The champion cannot be compared with any candidate of this protocol: without a way out it would stay for good.
         way_out = f"to make it the champion all the same: {registry.command_to_promote(config.alias, version)}"
         decision = replace(decision, reasons=(*decision.reasons, way_out))
+    if objections and decision.outcome != "already_champion":
+        reasons = (*objections, *decision.reasons)
+        decision = replace(decision, promote=False, outcome="refused", reasons=reasons)
     record = {
         "format": "moso.promotion",
         "format_version": 1,
@@ -166,7 +173,7 @@ def _register(
     configs = {parts[key]["step"]: parts[key]["config"] for key in ("vqvae", "transformer")}
     trained = parts["transformer"]
     origin = {
-        "data_digest": parts["report"]["inputs"].get("frames", "not recorded"),
+        "data_digest": _data_digest(inputs, parts),
         "config_digest": digest_json(configs),
         "code_digest": trained["code_digest"],
         "git_commit": trained["git_commit"],
@@ -202,6 +209,17 @@ def _register(
         card_file = Path(temporary) / "model_card.md"
         card_file.write_text(text)
         return registry.register(name, save, Registration(tags, configs, candidate["metrics"], text, [card_file]))
+
+
+def _data_digest(inputs: Paths, parts: Mapping[str, Any]) -> str:
+    """Digest of the frames that the model was trained on: its tokens', or the report's where no tokens are given."""
+    if "tokens" not in inputs:
+        return str(parts["report"]["inputs"].get("frames", "not recorded"))
+    tokens, trained = read_provenance(inputs["tokens"]), parts["transformer"]["inputs"].get("tokens")
+    if tokens["digest"] != trained:
+        ours, theirs = tokens["digest"][:12], str(trained)[:12]
+        raise MismatchError(f"{inputs['tokens']} is {ours}, the transformer was trained on {theirs}; name those tokens")
+    return str(tokens["inputs"].get("frames", "not recorded"))
 
 
 def _parent(registry: Registry, name: str, parts: Mapping[str, Any]) -> str:

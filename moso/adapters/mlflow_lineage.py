@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moso.adapters.mlflow_client import TrackingError, default_tracking_uri, sqlite_file
-from moso.adapters.mlflow_registry import FILES_DIGEST, Registry, Run, resolve
+from moso.adapters.mlflow_registry import FILES_DIGEST, REFERENCE, Registry, Run, Version, resolve
 from moso.adapters.mlflow_tracking import flatten, key
 from moso.adapters.redact import redact
 from moso.errors import MosoError
 from moso.lineage import Artefact, Link, artefacts
-from moso.provenance import digest_file, digest_json
+from moso.provenance import digest_file, digest_json, read_provenance
 
 # Tags of a registered version, and of the run it was registered in, that name artefacts (components/promote/step.py).
 TAGS = {
@@ -31,7 +31,8 @@ TAGS = {
     "report": "moso.report_digest",
     "frames": "moso.data_digest",
 }
-MODEL = "moso.model_digest"
+MODEL, PARENT = "moso.model_digest", "moso.parent_version"
+PARTS = ("transformer", "vqvae")  # a parent of Stage II before one of Stage I, as promote looks for it
 # A step that records its run -> the kind of its output.
 OUTPUTS = {"train_vqvae": "vqvae", "train_transformer": "transformer", "evaluate": "report"}
 INPUT = re.compile(r"inputs?\.(?P<name>\w+)")  # moso.training.loop writes inputs.*, evaluate input.*
@@ -88,7 +89,7 @@ def of_version(reference: str) -> Origin:
     note = f"{version.run_id}: {told}" if told else f"run {version.run_id} is not in the registry any more"
     run = Link("run", version.run_id, address, "verified" if told else "missing", None, note)
     claims, absent = _tagged(version.tags, address, "the version")
-    return Origin(claims, (files, run, *absent), folder)
+    return Origin(claims, (files, run, *_parent(registry, version, folder, address), *absent), folder)
 
 
 def of_run(run_id: str, project: Path) -> Origin:
@@ -144,6 +145,25 @@ def _tagged(tags: Mapping[str, str], address: str, whose: str) -> tuple[dict[str
         if what not in claims
     ]
     return claims, absent
+
+
+def _parent(registry: Registry, version: Version, folder: Path, address: str) -> list[Link]:
+    """The version that this one was fine-tuned from, held against the parent that its files name; [] without one."""
+    named = REFERENCE.fullmatch(version.tags.get(PARENT, "none"))
+    if named is None or not named["version"]:
+        return []
+    reference = named[0]
+    parts = {part: read_provenance(folder / part).get("inputs", {}).get("parent") for part in PARTS}
+    part, digest = next(((part, digest) for part, digest in parts.items() if digest), (PARTS[0], ""))
+    if not registry.exists(named["name"], int(named["version"])):
+        note = f"{reference}, from which it was fine-tuned, is not in the registry any more"
+        return [Link("parent", digest, address, "missing", None, note)]
+    theirs = registry.lookup(reference).tags.get(TAGS[part], "")
+    if theirs != digest:
+        return [Link("parent", digest, address, "differs", None, f"the {part} of {reference} is {theirs}")]
+    return [
+        Link("parent", digest, address, "verified", None, f"the {part} of {reference}, from which it was fine-tuned")
+    ]
 
 
 def _model(digest: str, claims: Mapping[str, str], address: str) -> list[Link]:

@@ -54,7 +54,7 @@ def command(reference: str, project: Path, deep: bool, raw: Path | None, as_json
     claims, links, folder = _begin(reference, project, work)
     links += with_checkpoints(trace(claims, project, (folder,) if folder else ()), work)
     if deep:
-        links.append(_deep(links, project, raw))
+        links += _deep(links, project, raw)
     wrong = [link for link in links if link.state != "verified"]
     if as_json:
         rows = [to_dict(link) | {"folder": str(link.folder) if link.folder else None} for link in links]
@@ -113,21 +113,38 @@ def _begin(reference: str, project: Path, work: Path) -> tuple[Mapping[str, str]
     return roots(folder), [], folder
 
 
-def _deep(links: Sequence[Link], project: Path, raw: Path | None) -> Link:
-    """Every row of the episodes' manifest against its episode, decoded and hashed anew."""
+def _deep(links: Sequence[Link], project: Path, raw: Path | None) -> list[Link]:
+    """Every row of the episodes' manifests against its episode, decoded and hashed anew: a link an episodes' folder.
+
+    A manifest that another one has grown from is left out: the other one has all its rows.
+    """
     import pandas as pd
 
+    from moso.lineage import Link
+
+    rows: dict[Path, set[tuple[str, ...]]] = {}
+    for link in links:
+        if link.what == "episodes" and link.state == "verified" and link.folder is not None:
+            table = pd.read_parquet(link.folder / "manifest.parquet")
+            columns = ["episode_id", "sha256", "signals_sha256"]
+            rows[link.folder] = set(table[columns].astype(str).itertuples(index=False, name=None))
+    if not rows:
+        return [
+            Link("recordings", "", "episodes", "missing", None, "no verified episodes here whose rows could be held")
+        ]
+    grown = [folder for folder in rows if not any(rows[folder] < other for other in rows.values())]
+    return [_decoded(folder, len(rows[folder]), project, raw) for folder in grown]
+
+
+def _decoded(episodes: Path, count: int, project: Path, raw: Path | None) -> Link:
+    """The rows of one manifest against their episodes' files."""
     from moso.cli.lineage_episodes import changed_episodes, raw_folder
     from moso.errors import DataError
     from moso.lineage import Link
     from moso.progress import Progress
     from moso.provenance import digest_file
 
-    episodes = next((link.folder for link in links if link.what == "episodes" and link.state == "verified"), None)
-    if episodes is None:
-        return Link("recordings", "", "episodes", "missing", None, "no verified episodes here whose rows could be held")
-    path = episodes / "manifest.parquet"
-    digest, count = digest_file(path), len(pd.read_parquet(path, columns=["episode_id"]))
+    digest = digest_file(episodes / "manifest.parquet")
     try:
         root = raw or raw_folder(episodes, project)
         with Progress("hashing", count, "episodes") as progress:

@@ -153,10 +153,9 @@ def test_candidate_and_champion_are_measured_under_one_protocol_on_both_test_set
 def test_the_registry_holds_the_old_champion_s_figures_and_the_candidate_s_on_the_frozen_set(project, killed, done):
     """Also where the candidate was promoted: a rollback brings the old champion back."""
     for who, number in (("champion", 1), ("candidate", done.result["version"])):
-        if number is not None:  # a candidate beyond the tolerance is not registered
-            filed = json.loads((killed.run / "reports" / "frozen" / who / "metrics.json").read_text())
-            held = project.registry.lookup(f"models:/{demo.NAME}/{number}").record()
-            assert held["protocol_digest"] == filed["protocol_digest"]
+        filed = json.loads((killed.run / "reports" / "frozen" / who / "metrics.json").read_text())
+        held = project.registry.lookup(f"models:/{demo.NAME}/{number}").record()
+        assert held["protocol_digest"] == filed["protocol_digest"]
 
 
 def test_the_drift_of_dusk_shows_as_a_metric_and_on_a_page(killed, done):

@@ -18,14 +18,13 @@ from moso.retraining.lease import FolderPlace, LeaseHeld, take
 from pipelines import demo_retrain as demo
 from pipelines.retrain import Project, retrain
 from pipelines.retrain_decide import (
-    Asked,
     as_table,
-    back_to_frozen,
     beyond_tolerance,
     enough_to_judge,
     evaluation_of_new,
 )
 from pipelines.retrain_drift import stage_1_fails
+from pipelines.retrain_figures import back_to_frozen
 from pipelines.retrain_settings import RetrainSettings
 from pipelines.retrain_state import CANDIDATE, RESULT, Places, look, model_digest, trained_on
 
@@ -167,8 +166,8 @@ def test_both_models_figures_are_those_of_the_frozen_set_again_whoever_is_the_ch
         for who, psnr in (("champion", 17.0), ("candidate", 18.0))
     }
     registered.point(2)
-    asked = Asked(registered.current, RetrainSettings(), Promote(), {})
-    back_to_frozen(asked, registered.models, reports)
+    digests = {who: model_digest(model) for who, model in registered.models.items()}
+    back_to_frozen(registered.registry, NAME, "champion", digests, reports)
     held = [registered.registry.lookup(f"models:/{NAME}/{number}").record() for number in (1, 2)]
     assert [one["metrics"]["prediction.psnr"] for one in held] == [17.0, 18.0]
     assert [one["protocol"] for one in held] == [{"data_set": "frozen"}] * 2
@@ -193,6 +192,26 @@ def test_one_whose_champion_was_moved_is_left_and_blocks_no_later_one(registered
         _look(registered)
     assert f"retraining 1 began from version 1, and {NAME}@champion was moved since" in capsys.readouterr().out
     assert not (registered.places.state / "current.json").exists()
+
+
+@pytest.mark.parametrize("moved_to", [3, None])
+def test_one_killed_while_it_decided_whose_champion_was_moved_leaves_no_figures_of_the_new_set(registered, moved_to):
+    """The kill came between the filing of the new set's figures (the fixture's) and the put-back."""
+    run = registered.places.run(registered.current)
+    for who, psnr in (("champion", 17.0), ("candidate", 18.0)):
+        _report(run / "reports" / "frozen" / who, "frozen", psnr)
+    digests = {who: model_digest(model) for who, model in registered.models.items()}
+    content = {"model_digest": digests["candidate"], "champion_digest": digests["champion"]}
+    write_json(run / CANDIDATE, content)
+    if moved_to:
+        MlflowClient(registered.registry.tracking_uri).create_model_version(NAME, source=str(run))
+    registered.point(moved_to)
+    with pytest.raises(ConfigError, match=r"source\.kind"):
+        _look(registered)
+    for number, psnr in ((1, 17.0), (2, 18.0)):
+        held = registered.registry.lookup(f"models:/{NAME}/{number}").record()
+        assert held["metrics"] == {"prediction.psnr": psnr}
+        assert held["protocol"] == {"data_set": "frozen"}
 
 
 def test_one_that_moved_the_champion_itself_or_has_a_result_is_gone_on_with(registered):

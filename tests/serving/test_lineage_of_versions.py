@@ -55,14 +55,30 @@ def build(root: Path, seed: int = 1) -> None:
         (models / name / "history.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
     vqvae = made(models / "vqvae", "train_vqvae", frames=frames)
     model = Model.from_parts(models / "vqvae", models / "transformer", "cpu")
-    cache = FrameCache.open(data / "frames")
+    write_tokens(data / "tokens", FrameCache.open(data / "frames"), model)
+    made(
+        models / "transformer", "train_transformer", tokens=made(data / "tokens", "extract", frames=frames, vqvae=vqvae)
+    )
+
+
+def write_tokens(folder: Path, cache: FrameCache, model: Model) -> None:
+    """The token store of the cache's training clips, but for its provenance."""
     clips = Clips(cache, windows(cache, "train", T, T), T)
     pixels = to_float(clips.batch(range(len(clips))))
     given = given_motion_frames(model.vqvae.config, K)
-    with TokenStoreWriter(data / "tokens", model.vqvae.grids, model.vqvae.codebook, K, given) as store:
+    with TokenStoreWriter(folder, model.vqvae.grids, model.vqvae.codebook, K, given) as store:
         store.add(clips.clips, "train", model.vqvae.encode(pixels), model.vqvae.encode(pseudo_clip(pixels, K)))
-    made(
-        models / "transformer", "train_transformer", tokens=made(data / "tokens", "extract", frames=frames, vqvae=vqvae)
+
+
+def evaluation(**protocol: object) -> evaluate.Config:
+    """evaluate's config: every test episode of the toy data set."""
+    return evaluate.Config(
+        data_set="toy",
+        protocol={"metrics": ["psnr", "ssim"], **protocol},
+        min_clips=1,
+        min_episodes=1,
+        resamples=100,
+        shown_clips=1,
     )
 
 
@@ -74,16 +90,8 @@ def file_version(root: Path, uri: str, **protocol: object) -> None:
         "vqvae": root / "models/toy/vqvae",
         "transformer": root / "models/toy/transformer",
     }
-    config = evaluate.Config(
-        data_set="toy",
-        protocol={"metrics": ["psnr", "ssim"], **protocol},
-        min_clips=1,
-        min_episodes=1,
-        resamples=100,
-        shown_clips=1,
-    )
     context = Context(root / "work", MlflowTracker(uri), device="cpu", options={"tracking_uri": uri})
-    evaluate.run(config, parts, {"report": root / "reports"}, context)
+    evaluate.run(evaluation(**protocol), parts, {"report": root / "reports"}, context)
     inputs = {"vqvae": parts["vqvae"], "transformer": parts["transformer"], "report": root / "reports"}
     promote.run(promote.Config(), inputs, {"promotion": root / "reports" / "promotion.json"}, context)
 
