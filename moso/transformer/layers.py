@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +27,66 @@ def pointwise(
     """x weight^T + bias over the last dimension, as a 1x1 convolution where that is faster.
 
     On CPUs without AMX, oneDNN's convolution beats MKL's matrix product at these sizes: by 10% on the machine it was
-    written on, by a factor of two on the prototype's (embedded-run.md, "Speed on a CPU"). No copy: a (rows, C) matrix
-    is a channels_last image of `rows` pixels.
+    written on, by a factor of two on the prototype's (embedded-run.md, "Speed on a CPU"). Not in the gradient of the
+    weights: see `PointwiseConvolution`.
     """
     if x.device.type != "cpu" or x.numel() == 0:
         return F.linear(x, weight, bias)
-    image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-    out = F.conv2d(image, weight[:, :, None, None], bias)
-    return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+    flat = x.reshape(-1, x.shape[-1])
+    if torch.is_grad_enabled():
+        if torch.is_autocast_enabled("cpu"):  # a Function of one's own is not on autocast's list
+            dtype = torch.get_autocast_dtype("cpu")
+            flat, weight, bias = flat.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        out: Tensor = PointwiseConvolution.apply(flat, weight, bias)
+    else:
+        out = _convolved(flat, weight, bias)
+    return out.reshape(*x.shape[:-1], len(weight))
+
+
+class PointwiseConvolution(torch.autograd.Function):
+    """A 1x1 convolution of rows, whose gradient for the weights is a matrix product.
+
+    oneDNN deals that gradient out over the images of a batch, and rows are one image: on two threads it takes three to
+    four times as long as the product (docs/performance.md). The gradient for the input is as fast as the forward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Float[Tensor, "rows C"], weight: Float[Tensor, "D C"], bias: Tensor | None
+    ) -> Float[Tensor, "rows D"]:
+        """x weight^T + bias."""
+        ctx.save_for_backward(x, weight)
+        return _convolved(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "rows D"]) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        of_image: Tensor | None = None
+        if of_x:
+            images = (_image(gradient), _image(x), weight[:, :, None, None])
+            # No bias; stride, padding, dilation, no transposition, padding of the output, groups.
+            one = (None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+            of_image = torch.ops.aten.convolution_backward(*images, *one, [True, False, False])[0]
+        return (
+            None if of_image is None else _matrix(of_image),
+            gradient.t() @ x if of_weight else None,
+            gradient.sum(0) if of_bias else None,
+        )
+
+
+def _convolved(x: Float[Tensor, "rows C"], weight: Float[Tensor, "D C"], bias: Tensor | None) -> Tensor:
+    return _matrix(F.conv2d(_image(x), weight[:, :, None, None], bias))
+
+
+def _image(x: Float[Tensor, "rows C"]) -> Float[Tensor, "1 C rows 1"]:
+    """No copy: a (rows, C) matrix is a channels_last image of `rows` pixels."""
+    return x.reshape(1, len(x), 1, -1).permute(0, 3, 1, 2)
+
+
+def _matrix(image: Float[Tensor, "1 C rows 1"]) -> Float[Tensor, "rows C"]:
+    return image.permute(0, 2, 3, 1).reshape(image.shape[2], -1)
 
 
 class Pointwise(nn.Linear):

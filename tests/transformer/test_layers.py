@@ -28,6 +28,30 @@ def test_pointwise_is_a_linear_layer():
     torch.testing.assert_close(pointwise(x.transpose(0, 1), weight, None), x.transpose(0, 1) @ weight.T)
 
 
+def test_pointwise_has_the_gradients_of_a_linear_layer_to_the_second_order():
+    x = torch.randn(3, 5, 7, dtype=torch.float64).transpose(0, 1).requires_grad_()
+    weight, bias = torch.randn(4, 7, dtype=torch.float64, requires_grad=True), torch.randn(4, dtype=torch.float64)
+    bias.requires_grad_()
+    assert torch.autograd.gradcheck(pointwise, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(pointwise, (x, weight, bias))
+    # Strides as autograd makes them of an expanded gradient, and inputs that need none.
+    (ours,) = torch.autograd.grad(pointwise(x.detach(), weight, None).sum(), weight)
+    torch.testing.assert_close(ours, x.detach().sum((0, 1)).expand(4, 7))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_pointwise_computes_in_the_format_of_autocast_and_hands_gradients_back_in_the_weights_own(grad):
+    x, weight, bias = torch.randn(6, 8), torch.randn(4, 8, requires_grad=True), torch.randn(4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(grad):
+        ours, theirs = pointwise(x, weight, bias), F.linear(x, weight, bias)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, theirs)
+    if grad:
+        gradients = torch.autograd.grad(ours.sum(), (weight, bias)), torch.autograd.grad(theirs.sum(), (weight, bias))
+        assert [one.dtype for one in gradients[0]] == [torch.float32] * 2
+        torch.testing.assert_close(*gradients)
+
+
 def test_rows_takes_flattened_rows_and_sends_gradients_back_to_them():
     x = torch.randn(2, 3, 4, requires_grad=True)
     at = torch.tensor([5, 0])
