@@ -183,6 +183,18 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested plain data by dotted name; an empty mapping stays a value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{at}.{name}" if at else str(name)
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, path)
+        else:
+            found[path] = value
+    return found
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 

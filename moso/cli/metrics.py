@@ -31,9 +31,9 @@ def show(report: Path) -> None:
     """Show the figures of REPORT by method, what was not computed, and the protocol that they were measured under."""
     import pandas as pd
 
+    from moso.config import flat
     from moso.evaluation.metrics import heading
     from moso.evaluation.per_clip import method_figures, read_figures
-    from moso.evaluation.protocol_file import flat
 
     figures = read_figures(report)
     protocol = figures["protocol"]

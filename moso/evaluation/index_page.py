@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from moso.config import flat
 from moso.errors import DataError
 from moso.evaluation.index_script import SCRIPT, STYLE
 from moso.evaluation.metrics import heading
-from moso.evaluation.protocol_file import flat
 from moso.evaluation.report.assets import STYLE as REPORT_STYLE
 from moso.evaluation.report.markup import Markup, page_head, tag
 from moso.provenance import read_provenance

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from moso.config import build, check_choices, load_yaml, to_dict
+from moso.config import build, check_choices, flat, load_yaml, to_dict
 from moso.errors import ConfigError, MismatchError
 from moso.provenance import digest_json
 
@@ -239,15 +239,3 @@ def _plain(protocol: Any) -> Mapping[str, Any]:
     plain = to_dict(protocol) if dataclasses.is_dataclass(protocol) else to_dict(dict(protocol))
     assert isinstance(plain, dict)
     return {name: value for name, value in plain.items() if name not in WORDS}
-
-
-def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Nested plain data by dotted name; an empty mapping stays a value."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{at}.{name}" if at else str(name)
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, path)
-        else:
-            found[path] = value
-    return found

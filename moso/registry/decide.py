@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from moso.config import flat
 from moso.evaluation.metrics import higher_is_better
 from moso.evaluation.statistics import POWER, Interval
 from moso.registry.paired import Paired
@@ -136,7 +137,7 @@ def protocol_difference(candidate: Mapping[str, Any], champion: Mapping[str, Any
         who = "candidate" if not ours else "champion"
         return (f"the {who}'s figures name no protocol: they cannot be compared",)
     summary = f"measured under another protocol: candidate {ours[:12]}, champion {theirs[:12]}"
-    new, old = _flat(candidate.get("protocol") or {}), _flat(champion.get("protocol") or {})
+    new, old = flat(candidate.get("protocol") or {}), flat(champion.get("protocol") or {})
     fields = sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
     return (summary, *(f"protocol.{k}: candidate {new.get(k)!r}, champion {old.get(k)!r}" for k in fields))
 
@@ -267,10 +268,3 @@ def _figure(model: Mapping[str, Any], metric: str) -> tuple[float | None, str]:
     if not math.isfinite(value):
         return None, f"is {value}, no finite number"
     return float(value), ""
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

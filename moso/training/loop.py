@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from moso.config import to_dict
+from moso.config import flat, to_dict
 from moso.errors import CheckpointError, ConfigError, MosoError, StopRequested
 from moso.progress import Progress
 from moso.provenance import git_commit
@@ -159,7 +159,8 @@ class _Training:
         """Restore, train, and leave the result in the module."""
         self._restore()
         run = {"config": to_dict(self.config), **to_dict(self.identity)}
-        tags = {name: str(value) for name, value in flat({**run, "config": {}, "git_commit": git_commit()}).items()}
+        about = {name: value for name, value in run.items() if name != "config"}
+        tags = {name: str(value) for name, value in flat({**about, "git_commit": git_commit()}).items()}
         params = {**flat(run["config"]), "seed": self.seed, "precision": self.precision.name}
         self.state.run_id = self.tracker.start(self.title, run_id=self.state.run_id, params=params, tags=tags)
         status = "FAILED"
@@ -345,14 +346,3 @@ class _Training:
         with contextlib.suppress(CheckpointError):
             self.writer.wait()
         return self.writer.saved
-
-
-def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Nested settings as one level, 'optimizer.name': what trackers take."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{at}{name}.")
-        else:
-            found[f"{at}{name}"] = value
-    return found

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from moso.config import flat
 from moso.errors import FormatError, MismatchError
-from moso.training.loop import flat
 
 INPUT = "parent"
 """Name of the optional input of a training step: the folder that the same step wrote for the parent."""
