@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -23,7 +24,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from moso.adapters.ray import RayError
+from moso.adapters.ray import QUIET, RayError
 from moso.adapters.redact import redact
 from moso.step import StopSignal
 
@@ -36,6 +37,9 @@ LOG_S = 30.0
 """How long the rest of an ended job's log is waited for."""
 STOP_S = 600
 """How long a job that is asked to stop may take for its checkpoint. Ray's own 3 s would cost it."""
+
+
+logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it logs every closed connection
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Jobs:
         """
         with _asking(self.address):
             number = max(self._attempts(name), default=0) + 1
-            settings = {"env_vars": {**environment, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}}
+            settings = {"env_vars": {**QUIET, **environment, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}}
             job: str = self._client.submit_job(
                 entrypoint=command, submission_id=f"{name}-{number}", runtime_env=settings
             )
@@ -114,28 +118,34 @@ class Jobs:
         over = threading.Event()
         log = threading.Thread(target=self._print_log, args=(job, over), name="job-log", daemon=True)
         log.start()
+        try:
+            info = self._ended(job, stop)
+            log.join(LOG_S)
+        finally:
+            over.set()
+        if log.is_alive():
+            print(f"{job}: the rest of its log is on {self.address}", file=sys.stderr, flush=True)
+        lines = (info.message or "").strip().splitlines()
+        return Ended(job, info.status.value, info.driver_exit_code, redact(lines[-1]) if lines else "")
+
+    def _ended(self, job: str, stop: StopSignal) -> Any:
+        """What Ray says of the job (JobDetails), once it has ended."""
         told, seen = False, time.monotonic()
         while True:
             try:
                 with _asking(self.address):
                     info = self._client.get_job_info(job)
-                    if stop and not told and not info.status.is_terminal():
+                    if info.status.is_terminal():
+                        return info
+                    if stop and not told:
                         self._client.stop_job(job)
                         told = True
                         print(f"{job}: asked to write what it has and end", file=sys.stderr, flush=True)
                 seen = time.monotonic()
-                if info.status.is_terminal():
-                    break
             except Away:
                 if time.monotonic() - seen > PATIENCE_S:
                     raise
             time.sleep(LOOK_S)
-        over.set()
-        log.join(LOG_S)
-        if log.is_alive():
-            print(f"{job}: the rest of its log is on {self.address}", file=sys.stderr, flush=True)
-        lines = (info.message or "").strip().splitlines()
-        return Ended(job, info.status.value, info.driver_exit_code, redact(lines[-1]) if lines else "")
 
     def _attempts(self, name: str) -> dict[int, tuple[str, JobStatus]]:
         """Number -> (id, status)."""
@@ -147,7 +157,7 @@ class Jobs:
         return found
 
     def _print_log(self, job: str, over: threading.Event) -> None:
-        """Until all of it is printed; a connection that breaks is made anew, and what was printed is passed over."""
+        """Until all of it is printed, or `over`. A connection that breaks is made anew, without what was printed."""
         printed = 0
 
         async def tail() -> None:
@@ -160,11 +170,10 @@ class Jobs:
                 sys.stdout.write(new)
                 sys.stdout.flush()
 
-        while True:
-            last = over.is_set()
+        while not over.is_set():
             with contextlib.suppress(Exception):  # whether the cluster is still there is `follow`'s to say
                 asyncio.run(tail())
-                if last:
+                if self._client.get_job_info(job).status.is_terminal():
                     return
             time.sleep(LOOK_S)
 

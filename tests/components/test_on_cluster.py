@@ -104,7 +104,7 @@ def test_an_output_replaces_what_stood_at_the_artefact_s_path(tmp_path: Path) ->
 
 def test_other_code_on_the_cluster_is_refused(config: Any, frames: Path, tmp_path: Path) -> None:
     task = laid_out(tmp_path / "handed", config, frames)
-    with pytest.raises(MismatchError, match="other code than the pod .*; give both one image"):
+    with pytest.raises(MismatchError, match=r"other code than the pod .*; give both one image"):
         check_code({**task, "key": task["key"][:-1] + "x"})
 
 
