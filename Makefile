@@ -81,7 +81,7 @@ test-slow: $(STAMP)  ## the tests that take long: more two-worker trainings, a b
 	@OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not ray" --durations=25
 
 test-ray: $(STAMP)  ## the tests that start Ray and kill its workers, one after the other; give them the machine alone
-	@OMP_NUM_THREADS=1 python -m pytest tests/adapters/test_ray.py -m ray --durations=10
+	@OMP_NUM_THREADS=1 python -m pytest tests/adapters/test_ray.py tests/adapters/test_ray_jobs.py -m ray --durations=10
 
 images: $(STAMP)  ## the steps' images, by Docker or a container engine's script (docs/containers.md)
 	@python -m components.image_build

@@ -37,12 +37,17 @@ def run(
         config, inputs, outputs: the step's; on a cluster every machine must see the paths.
         scaling: who works, and where.
         work: the step's work folders.
-        device: MOSO_DEVICE.
+        device: MOSO_DEVICE; of a step that is handed over, the cluster's own counts.
         stop: raised by SIGTERM.
 
     Raises:
         ConfigError: a device that the scaling does not give; fewer samples in a batch than workers.
     """
+    if scaling.hands_over:
+        from components.on_cluster import run as hand_over  # it needs `identity`
+
+        hand_over(step, config, inputs, outputs, scaling, stop)
+        return
     if device not in ("auto", "cuda" if scaling.gpus_per_worker else "cpu"):
         raise ConfigError(
             "MOSO_DEVICE",
@@ -50,7 +55,7 @@ def run(
             f"does not go with ray.gpus_per_worker = {scaling.gpus_per_worker}",
             "unset it: workers compute on the GPUs that they are given, and without any on CPUs",
         )
-    key = work_key(_identity(step, config, inputs))
+    key = work_key(identity(step, config, inputs))
     print(f"{step}: {batches(config, scaling.workers)}, on Ray ({scaling.address})", file=sys.stderr, flush=True)
     arguments = {
         "step": step,
@@ -131,7 +136,7 @@ def _wait_until_free(work: WorkFolder) -> None:
             time.sleep(0.5)
 
 
-def _identity(step: str, config: Any, inputs: Paths) -> dict[str, Any]:
+def identity(step: str, config: Any, inputs: Paths) -> dict[str, Any]:
     """The identity that the step itself gives its work folder."""
     code = importlib.import_module(MODULE.format(step=step)).__file__
     assert code is not None

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moso.adapters.redact import redact
 from moso.config import build
 from moso.errors import ConfigError
 
 STEPS = ("train_vqvae", "extract_tokens", "train_transformer")
 """The steps that several workers run together; the others are one process, whatever is set here."""
 ENVIRONMENT = "MOSO_RAY"
+_JOBS_API = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?")
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9_.\-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+")
 
 
@@ -31,9 +33,12 @@ class Scaling:
         gpus_per_worker: GPUs each of them gets; 0: they compute on CPUs.
         cpus_per_worker: CPU cores each of them gets, and threads that it computes with.
         address: "local": Ray is started for this step and ends with it; "host:6379": the cluster whose head is there;
-            "auto": the cluster that this machine, or the variable RAY_ADDRESS, belongs to.
+            "auto": the cluster that this machine, or the variable RAY_ADDRESS, belongs to; "http://host:8265": the
+            cluster whose Jobs API answers there, to which this machine does not belong: it is handed the whole step.
         storage: folder or s3://bucket/prefix that all machines reach, where checkpoints are copied to; None: the work
-            folder, which does for one machine.
+            folder, which does for one machine, or with `shared` a folder below that.
+        shared: with an http address, and only there: the folder that this machine and all of the cluster have at the
+            same path. What the step reads and writes goes by it.
         max_failures: how often a worker may die before the step gives up; -1: as often as it likes.
     """
 
@@ -42,6 +47,7 @@ class Scaling:
     cpus_per_worker: int = 1
     address: str = "local"
     storage: str | None = None
+    shared: str | None = None
     max_failures: int = 3
 
     def __post_init__(self) -> None:
@@ -55,11 +61,34 @@ class Scaling:
                 "is a Ray Client's, which Ray Train does not run over",
                 "run the step on a machine of the cluster (a RayJob, say) with address: auto",
             )
-        if self.address not in ("local", "auto") and not _HOST_AND_PORT.fullmatch(self.address):
-            raise ConfigError("address", self.address, "must be local, auto or host:port", "ray-head:6379, say")
+        known = self.address in ("local", "auto") or self.hands_over or _HOST_AND_PORT.fullmatch(self.address)
+        if not known:
+            raise ConfigError(
+                "address",
+                redact(self.address),
+                "must be local, auto, host:port or http(s)://host:port, without user and password",
+                "ray-head:6379, say",
+            )
+        self._check_places()
+
+    def _check_places(self) -> None:
         elsewhere = self.storage is not None and "://" in self.storage and not self.storage.startswith("s3://")
         if self.storage == "" or elsewhere:
             raise ConfigError("storage", self.storage, "must be a folder or s3://bucket/prefix", "or null")
+        if self.hands_over:
+            if self.shared is None:
+                rule = f"a step that is handed to {self.address} goes by a folder that both sides mount"
+                raise ConfigError("shared", None, rule, "set it to that folder's path, /moso/handed, say")
+            for name in ("shared", "storage"):
+                value = getattr(self, name)
+                if value is not None and not value.startswith(("/", "s3://")):
+                    raise ConfigError(name, value, "must be an absolute path, the same on all machines")
+            if self.shared.startswith("s3://"):
+                raise ConfigError("shared", self.shared, "must be a folder that is mounted", "storage may be in S3")
+            return
+        if self.shared is not None:
+            rule = f"is for an http address, at which a step is handed over; address is {self.address}"
+            raise ConfigError("shared", self.shared, rule, "leave it out, or set address to http://HEAD:8265")
         if self.storage is None and self.address != "local":
             raise ConfigError(
                 "storage",
@@ -67,6 +96,11 @@ class Scaling:
                 f"machines of a cluster ({self.address}) need one place that all of them reach",
                 "set it to a shared folder or to s3://bucket/prefix",
             )
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the step is handed whole to a cluster that this machine is not part of."""
+        return _JOBS_API.fullmatch(self.address) is not None
 
     @property
     def on_ray(self) -> bool:

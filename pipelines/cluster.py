@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from kfp import dsl, kubernetes
@@ -158,6 +158,15 @@ class Cluster:
             own["MOSO_DEVICE"] = "cuda"
         return {**own, **self.environment}
 
+    def volumes_of(self, step: str) -> tuple[Volume, ...]:
+        """Claims mounted in the step's pod."""
+        return tuple(one for one in (self.work, *self.volumes) if one is not None and step in one.steps)
+
+    def volume_at(self, step: str, path: str) -> Volume | None:
+        """The claim on which `path` lies in the step's pod, or None where it lies in the pod itself."""
+        above = [one for one in self.volumes_of(step) if PurePosixPath(path).is_relative_to(one.path)]
+        return max(above, key=lambda one: len(PurePosixPath(one.path).parts), default=None)
+
     def check_tracking(self) -> None:
         """Refuse a cluster whose pods would keep their records and models to themselves.
 
@@ -195,9 +204,8 @@ def place(task: dsl.PipelineTask, step: str, cluster: Cluster) -> None:
     for secret in cluster.secrets:
         if step in secret.steps:
             kubernetes.use_secret_as_env(task, secret.name, secret.env, optional=secret.optional)
-    for volume in (*([cluster.work] if cluster.work else []), *cluster.volumes):
-        if step in volume.steps:
-            kubernetes.mount_pvc(task, volume.claim, volume.path, volume.sub_path)
+    for volume in cluster.volumes_of(step):
+        kubernetes.mount_pvc(task, volume.claim, volume.path, volume.sub_path)
     if step in ON_RAY:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", cluster.shared_memory)
     _nodes(task, cluster, asked.gpus)

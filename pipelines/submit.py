@@ -158,8 +158,8 @@ def launch_of(
         raw_digest: see `caching.raw_digest_of`.
 
     Raises:
-        ConfigError: no MLflow server, a Ray cluster's address, other GPUs for the workers than the pod has, another
-            artefact root than an object store, or an argument that holds a secret.
+        ConfigError: no MLflow server, a Ray cluster that a pod cannot hand its step to, other GPUs for the workers than
+            the pod has, another artefact root than an object store, or an argument that holds a secret.
     """
     check_launch(arguments, cluster, pipeline_root)
     raw = raw_digest_of(ingest, raw_digest)
@@ -240,9 +240,12 @@ def given(answer: Any, name: str, server: Server) -> str:
 
 
 def _check_ray(ray: Scaling, cluster: Cluster) -> None:
+    if ray.hands_over:
+        _check_handing_over(ray, cluster)
+        return
     if ray.address != "local":
         rule = "is another machine's, which cannot see the artefacts in a Kubeflow pod"
-        remedy = "local starts Ray in the step's pod; `moso pipeline kuberay job` runs a step over several machines"
+        remedy = "local starts Ray in the step's pod, http://HEAD:8265 with ray.shared hands the step to that cluster"
         raise ConfigError("ray.address", ray.address, rule, remedy)
     if not ray.on_ray:
         return
@@ -252,6 +255,24 @@ def _check_ray(ray: Scaling, cluster: Cluster) -> None:
         if wanted > there or (there and not wanted):
             rule = f"{ray.workers} workers with {ray.gpus_per_worker} GPUs each run in the step's own pod"
             raise ConfigError(f"cluster.yaml resources.{step}.gpus", there, rule, f"set it to {wanted}")
+
+
+def _check_handing_over(ray: Scaling, cluster: Cluster) -> None:
+    """Each step's pod must have ray.shared on a claim, the same for all; and no GPU, which would stand idle."""
+    claims: dict[tuple[str, str, str], str] = {}
+    for step in ON_RAY:
+        volume = cluster.volume_at(step, ray.shared or "")
+        if volume is None:
+            rule = f"lies on no claim of {step}'s pod, and the cluster at {ray.address} sees claims alone"
+            remedy = "add the cluster's claim to cluster.yaml's volumes, at the path that it has there"
+            raise ConfigError("ray.shared", ray.shared, rule, remedy)
+        claims[volume.claim, volume.path, volume.sub_path] = step
+        if gpus := cluster.resources_of(step).gpus:
+            rule = f"would stand idle: the workers compute on the cluster at {ray.address}"
+            raise ConfigError(f"cluster.yaml resources.{step}.gpus", gpus, rule, "set it to 0")
+    if len(claims) > 1:
+        names = ", ".join(f"{claim} at {path} ({step})" for (claim, path, _), step in claims.items())
+        raise ConfigError("ray.shared", ray.shared, f"lies on several claims: {names}", "mount one in all three steps")
 
 
 def _check_secrets(value: Any, at: str) -> None:

@@ -39,7 +39,7 @@ def training_pipeline(cluster: Cluster | None = None, keys: Mapping[str, str] | 
 
     Returns:
         A kfp pipeline. Its parameters: the resolved config of each step, `ray` (components/scaling.py: how many
-        workers, on a Ray of the pod's own; `submit` refuses a cluster's address) and `raw_digest` (part of ingest's
+        workers, on a Ray of the pod's own or on a cluster that is handed the step) and `raw_digest` (part of ingest's
         cache key).
     """
 

@@ -42,6 +42,8 @@ QUIET = {
 }
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a Ray that is started here: settings and figures alone go through it. By default it takes 30% of the memory."""
+TOLD = ("MOSO_TRACKING", "MOSO_WORKERS", "MOSO_GIT_COMMIT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+"""Variables that other machines are told. Credentials are not among them: those machines have their own."""
 LOOK_S = 0.2
 STARTS = 3
 
@@ -115,6 +117,12 @@ def require_ray() -> None:
         raise RayError("ray is not installed: pip install 'moso[ray]', or leave params.yaml's ray as it is shipped")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def show_token() -> None:
+    """Have Ray show the token that the environment holds. It looks at the mode once, when it is imported."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _keep_to_ourselves() -> None:

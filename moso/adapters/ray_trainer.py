@@ -20,6 +20,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from moso.adapters.ray import TOLD
 from moso.adapters.ray_storage import Storage
 from moso.adapters.ray_worker import Refused, Task, work
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 WAIT_S = 4 * 3600
 """How long a worker waits for another at a sum or a barrier: rank 0 validates, and writes outputs, meanwhile. Ray sees
 by other means that a worker died, within seconds, or within half a minute where its machine is cut off."""
-TOLD = ("MOSO_TRACKING", "MOSO_WORKERS", "MOSO_GIT_COMMIT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
-"""Variables that workers on other machines are told. Credentials are not among them: those machines have their own."""
 
 
 class Watch(UserCallback):

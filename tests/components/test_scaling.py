@@ -24,7 +24,13 @@ def test_as_shipped_every_step_is_one_process_without_ray() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"workers": 2}, {"storage": "/shared"}, {"address": "head:6379", "storage": "s3://bucket/checkpoints"}]
+    "values",
+    [
+        {"workers": 2},
+        {"storage": "/shared"},
+        {"address": "head:6379", "storage": "s3://b/ray"},
+        {"address": "http://head:8265", "shared": "/s"},
+    ],
 )
 def test_more_workers_a_cluster_or_a_storage_ask_for_ray(values: dict[str, Any]) -> None:
     assert asked(values).on_ray
@@ -33,6 +39,17 @@ def test_more_workers_a_cluster_or_a_storage_ask_for_ray(values: dict[str, Any])
 def test_the_environment_is_laid_over_params(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOSO_RAY", '{"workers": 4}')
     assert asked({"workers": 2, "max_failures": 1}) == Scaling(workers=4, max_failures=1)
+
+
+def test_an_http_address_with_a_shared_folder_hands_the_step_over() -> None:
+    assert Scaling(address="https://ray.example.org/team", shared="/shared").hands_over
+    assert not Scaling(address="head:6379", storage="/shared").hands_over
+
+
+def test_an_address_with_a_password_is_refused_without_it() -> None:
+    with pytest.raises(ConfigError, match="without user and password") as raised:
+        asked({"address": "http://user:planted@head:8265", "shared": "/shared"})
+    assert "planted" not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["two", "[2]", '{"workers": 2'])
@@ -49,9 +66,17 @@ def test_an_environment_that_is_no_mapping_is_refused_by_name(text: str, monkeyp
         ({"gpus_per_worker": -1}, r"ray\.gpus_per_worker = -1: must be at least 0"),
         ({"max_failures": -2}, r"ray\.max_failures = -2: must be at least -1"),
         ({"worker": 2}, r"ray\.worker = 2: unknown setting; did you mean 'workers'"),
-        ({"address": "head"}, r"ray\.address = 'head': must be local, auto or host:port"),
+        ({"address": "head"}, r"ray\.address = 'head': must be local, auto, host:port or http"),
         ({"address": "ray://head:10001", "storage": "/s"}, r"ray\.address = .*Ray Client.*address: auto"),
         ({"address": "head:6379"}, r"ray\.storage = None: machines of a cluster .* shared folder or to s3://"),
+        ({"address": "http://head:8265"}, r"ray\.shared = None: .*a folder that both sides mount; set it to"),
+        ({"address": "http://head:8265", "shared": "handed"}, r"ray\.shared = 'handed': must be an absolute path"),
+        (
+            {"address": "http://head:8265", "shared": "s3://b/x"},
+            r"ray\.shared = 's3://b/x': must be a folder that is m",
+        ),
+        ({"address": "http://head:8265", "shared": "/s", "storage": "x"}, r"ray\.storage = 'x': must be an absolute"),
+        ({"shared": "/s"}, r"ray\.shared = '/s': is for an http address.*; address is local; leave it out, or"),
         ({"storage": "gs://bucket"}, r"ray\.storage = 'gs://bucket': must be a folder or s3://bucket/prefix"),
     ],
 )

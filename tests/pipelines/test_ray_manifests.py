@@ -121,6 +121,13 @@ def test_head_and_workers_run_one_image_as_a_plain_user_over_one_claim(cluster: 
     assert head["volumes"] == worker["volumes"]
 
 
+def test_the_head_answers_the_jobs_api_to_other_pods(cluster: dict[str, Any]) -> None:
+    """docs/kubeflow.md: ray.address is http://<name>-head-svc:8265, and ray.shared a folder below the claim's /moso."""
+    head = cluster["spec"]["headGroupSpec"]
+    assert head["rayStartParams"]["dashboard-host"] == "0.0.0.0"
+    assert {"containerPort": 8265, "name": "dashboard"} in head["template"]["spec"]["containers"][0]["ports"]
+
+
 def test_the_values_name_the_ray_that_is_installed() -> None:
     assert yaml.safe_load(VALUES.read_text())["ray_version"] == importlib.metadata.version("ray")
 

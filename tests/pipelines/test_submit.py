@@ -16,7 +16,7 @@ import yaml
 
 from components.config import SPECS, STEPS, load_params, resolve_all
 from moso.errors import ConfigError, MosoError
-from pipelines.cluster import load_cluster
+from pipelines.cluster import ON_RAY, Volume, load_cluster
 from pipelines.submit import Launch, Server, launch_of, submit
 from pipelines.training import arguments
 from tests.pipelines.conftest import API, TOKEN, Kubeflow
@@ -128,7 +128,7 @@ def test_a_token_with_a_break_in_it_is_refused_without_being_shown() -> None:
         ({"workers": 2, "gpus_per_worker": 0}, r"resources\.train_vqvae\.gpus = 1: 2 workers .* set it to 0"),
         (
             {"address": "ray-head:6379", "storage": "s3://b/ray"},
-            r"ray\.address = 'ray-head:6379'.*moso pipeline kuberay",
+            r"ray\.address = 'ray-head:6379'.*http://HEAD:8265 with ray\.shared",
         ),
     ],
 )
@@ -144,6 +144,53 @@ def test_workers_that_share_the_pod_s_gpus_reach_the_run() -> None:
     cluster = dataclasses.replace(load_cluster(), resources=gpus)
     launch = a_launch(cluster=cluster, params={"ray": {"workers": 2, "gpus_per_worker": 1}})
     assert launch.parameters["ray"]["workers"] == 2
+
+
+HANDED = {"workers": 4, "gpus_per_worker": 1, "address": "http://moso-ray-head-svc:8265", "shared": "/moso/handed"}
+NO_GPUS = {step: {"gpus": 0} for step in ON_RAY}
+
+
+def test_a_cluster_s_address_reaches_the_run_where_the_pods_mount_its_claim_and_hold_no_gpu_themselves() -> None:
+    claim = Volume("moso-ray", "/moso", steps=ON_RAY)
+    cluster = dataclasses.replace(load_cluster(), resources=NO_GPUS, volumes=(claim,), work=None)
+    launch = a_launch(cluster=cluster, params={"ray": HANDED})
+    given = launch.parameters["ray"]
+    assert (given["address"], given["shared"]) == (HANDED["address"], "/moso/handed")
+    mounts = launch.pipeline_spec["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for step in ON_RAY:
+        (mount,) = mounts[f"exec-{step.replace('_', '-')}"]["pvcMount"]
+        assert (mount["pvcNameParameter"]["runtimeValue"]["constant"], mount["mountPath"]) == ("moso-ray", "/moso")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"ray\.shared = '/moso/handed': lies on no claim of train_vqvae's pod.*cluster\.yaml's volumes"),
+        (
+            {"volumes": (Volume("a", "/moso", steps=ON_RAY[:2]), Volume("b", "/moso", steps=ON_RAY[2:]))},
+            r"lies on several claims: a at /moso .*, b at /moso .*; mount one in all three steps",
+        ),
+        (
+            {"volumes": (Volume("moso-ray", "/moso"),), "resources": {}},
+            r"resources\.train_vqvae\.gpus = 1: would stand idle.*set it to 0",
+        ),
+        ({"volumes": (Volume("moso-ray", "/moso/hand"),)}, r"lies on no claim"),
+    ],
+)
+def test_a_pod_that_cannot_hand_its_step_over_is_refused_before_anything_is_sent(
+    changes: dict[str, Any], message: str
+) -> None:
+    cluster = dataclasses.replace(load_cluster(), **{"resources": NO_GPUS, **changes})
+    with pytest.raises(ConfigError, match=message):
+        a_launch(cluster=cluster, params={"ray": HANDED})
+
+
+def test_the_claim_that_is_mounted_innermost_counts() -> None:
+    """/moso/work is the claim of the work folders, whatever is mounted at /moso."""
+    cluster = dataclasses.replace(load_cluster(), volumes=(Volume("moso-ray", "/moso"),))
+    assert cluster.volume_at("train_vqvae", "/moso/work/handed") == cluster.work
+    assert cluster.volume_at("train_vqvae", "/moso/handed") == Volume("moso-ray", "/moso")
+    assert cluster.volume_at("train_vqvae", "/elsewhere") is None
 
 
 def test_a_setting_that_holds_a_password_is_refused() -> None:
