@@ -38,7 +38,7 @@ from moso.training.work import work_key
 if TYPE_CHECKING:
     from moso.adapters.ray_jobs import Ended
 
-TASK = "task.json"
+TASK, GONE = "task.json", "gone"
 SEEN_S = 120.0
 """How long a folder that another machine wrote may stay unseen: NFS remembers for a minute that there was none."""
 
@@ -68,17 +68,36 @@ def run(step: str, config: Any, inputs: Paths, outputs: Paths, scaling: Scaling,
     name = f"{step}-{digest_json([key, str(shared)])[:24]}"
     # Two pods with the same step to do, of two runs of one pipeline, say: the second one must not find half a folder.
     with hold(_made(shared / "held" / key), "handing a step over", wait=True, stop=stop):
-        folder = _made(shared / key)
+        folder = _made(folder_of(shared, key))
         job = jobs.running(name)
-        if job is None:
-            task = lay_out(folder, key, step, config, inputs, outputs, stop)
-            command = f"exec python -m components.on_cluster {step} {shlex.quote(str(task))}"
-            job = jobs.submit(name, command, environment(folder, scaling))
-        print(f"{step}: {said}, on the Ray cluster at {scaling.address} (job {job})", file=sys.stderr, flush=True)
-        judge(step, scaling.address, jobs.follow(job, stop))
+        if job is not None or not done(folder, outputs):
+            if job is None:
+                task = lay_out(folder, key, step, config, inputs, outputs, stop)
+                command = f"exec python -m components.on_cluster {step} {shlex.quote(str(task))}"
+                job = jobs.submit(name, command, environment(folder, scaling))
+            print(f"{step}: {said}, on the Ray cluster at {scaling.address} (job {job})", file=sys.stderr, flush=True)
+            judge(step, scaling.address, jobs.follow(job, stop))
         for output, path in outputs.items():
             bring_back(_seen(folder / "outputs" / output), path)
-        shutil.rmtree(folder)
+        remove(folder)
+
+
+def folder_of(shared: Path, key: str) -> Path:
+    """Where the step of that key is handed over; what a kill left of `remove` is gone."""
+    shutil.rmtree(shared / GONE / key, ignore_errors=True)
+    return shared / key
+
+
+def remove(folder: Path) -> None:
+    """Take `folder` away as a whole first: half of an input under its name would be trained on by the next try."""
+    gone = _made(folder.parent / GONE) / folder.name
+    folder.rename(gone)
+    shutil.rmtree(gone)
+
+
+def done(folder: Path, outputs: Paths) -> bool:
+    """Whether the cluster has written all outputs, while nobody was there to bring them back, say. Each is whole."""
+    return all((folder / "outputs" / name / FILE).is_file() for name in outputs)
 
 
 def lay_out(folder: Path, key: str, step: str, config: Any, inputs: Paths, outputs: Paths, stop: StopSignal) -> Path:

@@ -12,14 +12,24 @@ from typing import Any
 import pytest
 
 from components.config import load_params, resolve
-from components.on_cluster import bring_back, check_code, copy_whole, environment, judge, lay_out
+from components.on_cluster import (
+    bring_back,
+    check_code,
+    copy_whole,
+    done,
+    environment,
+    folder_of,
+    judge,
+    lay_out,
+    remove,
+)
 from components.on_ray import identity
 from components.scaling import Scaling
 from components.train_vqvae.step import Config
 from moso.adapters.ray_jobs import Ended
 from moso.config import build
 from moso.errors import MismatchError, MosoError, StopRequested
-from moso.provenance import digest_folder
+from moso.provenance import FILE, digest_folder
 from moso.step import StopSignal
 from moso.training.work import work_key
 from tests.adapters.ray_runs import frame_cache
@@ -74,6 +84,38 @@ def test_what_an_earlier_try_has_copied_is_taken_as_it_is(config: Any, frames: P
     laid_out(tmp_path / "handed", config, frames)
     assert {path: path.stat().st_ino for path in copied.rglob("*")} == before
     assert not (tmp_path / "handed" / "outputs" / "vqvae").exists()
+
+
+def test_a_kill_while_the_folder_is_removed_leaves_no_half_of_an_input_to_the_next_try(
+    config: Any, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path, "key")
+    laid_out(folder, config, frames)
+
+    def killed(path: Path) -> None:
+        next(file for file in Path(path).rglob("*") if file.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("components.on_cluster.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(folder)
+    assert not folder.exists()
+    again = folder_of(tmp_path, "key")
+    laid_out(again, config, frames)
+    assert digest_folder(again / "inputs" / "frames") == digest_folder(frames)
+    remove(again)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "params.yaml"] == []
+
+
+def test_what_the_cluster_has_done_while_nobody_was_there_is_whole_when_each_output_is(tmp_path: Path) -> None:
+    outputs = {"vqvae": tmp_path / "a", "page": tmp_path / "b"}
+    for name in outputs:
+        assert not done(tmp_path, outputs)
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        assert not done(tmp_path, outputs)
+        (tmp_path / "outputs" / name / FILE).write_text("{}")
+    assert done(tmp_path, outputs)
 
 
 def test_a_stop_while_inputs_are_copied_leaves_no_half_of_them(config: Any, frames: Path, tmp_path: Path) -> None:
@@ -158,13 +200,13 @@ def test_a_job_that_succeeded_is_no_error() -> None:
 
 
 def test_a_cluster_that_does_not_see_the_shared_folder_ends_the_job_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "components.on_cluster", "train_vqvae", str(tmp_path / "task.json")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"train_vqvae: the cluster does not see {tmp_path / 'task.json'}; mount the claim")
-    assert done.stderr.count("\n") == 1
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"train_vqvae: the cluster does not see {tmp_path / 'task.json'}; mount the claim")
+    assert ended.stderr.count("\n") == 1
