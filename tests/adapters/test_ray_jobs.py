@@ -107,7 +107,7 @@ class Pod:
 
     def handed(self) -> list[Path]:
         """What lies on the shared folder for steps that are not done."""
-        return sorted(path for path in self.shared.iterdir() if path.name != "held")
+        return sorted(path for path in self.shared.iterdir() if path.name not in ("held", "gone"))
 
     def until(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         """Wait until the condition holds, while the process runs."""
