@@ -39,6 +39,7 @@ from pipelines.retrain_state import (
     Places,
     configs_of,
     finish,
+    handlers_kept,
     lock_place,
     look,
     model_digest,
@@ -111,14 +112,10 @@ def _retrain(project: Project, settings: RetrainSettings) -> dict[str, Any]:
 @contextlib.contextmanager
 def _listening() -> Iterator[StopSignal]:
     """A signal that SIGTERM and SIGINT raise between the steps; in a step they raise the step's own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    stop = StopSignal()
-    stop.listen()
-    try:
+    with handlers_kept():
+        stop = StopSignal()
+        stop.listen()
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

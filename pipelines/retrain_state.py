@@ -10,12 +10,13 @@ Folders and files are there whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from moso.retraining.news import new_episodes, new_files
 from pipelines.retrain_figures import back_to_frozen
 from pipelines.retrain_settings import RetrainSettings
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CURRENT, CANDIDATE, RESULT = "current.json", "candidate.json", "result.json"
 KNOWN = ("manifest.parquet", "sources.parquet")
 PARTS = ("vqvae", "transformer")
@@ -241,15 +243,22 @@ def run_step(
         return
     run: Callable[..., None] = importlib.import_module(f"components.{step}.step").run
     # A step listens for the signals until its process ends; this one goes on, and listens itself.
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with handlers_kept():
         execute(step, run, config, inputs, outputs, ray)
-        heard = any(signal.getsignal(number) is signal.SIG_DFL for number in before)  # see StopSignal.listen
+        heard = any(signal.getsignal(number) is signal.SIG_DFL for number in SIGNALS)  # see StopSignal.listen
+    if heard:
+        raise StopRequested(f"after {step}")
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Whatever listens inside, afterwards the signals go where they went before."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if heard:
-        raise StopRequested(f"after {step}")
 
 
 def registry() -> Registry:
