@@ -15,11 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.adapters.ray_runs import ROOT
+from tests.cluster.ray_cluster import PATIENT, STARTED, TRIES
 
 BIN = Path(sys.executable).parent
-STARTED = "Ray runtime started."
-TRIES = 3  # as in tests/cluster/ray_cluster.py: a busy machine misses Ray's own limits
 PORTS = (
     "port",
     "dashboard-port",
@@ -28,17 +26,7 @@ PORTS = (
     "metrics-export-port",
     "runtime-env-agent-port",
 )
-ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # where the machine is busy
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_worker_register_timeout_seconds": "300",
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
-    "PATH": f"{BIN}:{os.environ['PATH']}",
-}
+ENVIRONMENT = {**PATIENT, "RAY_AUTH_MODE": "token", "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
 class Head:

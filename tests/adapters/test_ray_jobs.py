@@ -89,6 +89,12 @@ class Pod:
         self.started.append(process)
         return process
 
+    def begun(self, token: str) -> subprocess.Popen[str]:
+        """The container's process, once the job has written a checkpoint."""
+        process = self.start(RAY_AUTH_TOKEN=token)
+        self.until(lambda: len(self.checkpoints()) > 0, process)
+        return process
+
     def finish(self, process: subprocess.Popen[str], status: int = 0) -> None:
         """Wait for its end, which must be with `status`."""
         assert process.wait(timeout=1200) == status, self.log()
@@ -240,8 +246,7 @@ def test_a_step_that_is_handed_over_gives_the_bytes_of_the_same_step_without_the
 def test_a_pod_that_is_started_again_after_sigkill_goes_on_with_the_job_that_runs(
     head: Head, pod: Pod, alone: Run
 ) -> None:
-    process = pod.start(RAY_AUTH_TOKEN=head.token)
-    pod.until(lambda: len(pod.checkpoints()) > 0, process)
+    process = pod.begun(head.token)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (driver,) = head.drivers()
@@ -259,8 +264,7 @@ def test_a_pod_that_is_started_again_after_sigkill_goes_on_with_the_job_that_run
 def test_sigterm_at_the_pod_stops_the_job_which_goes_on_from_its_checkpoint_when_the_pod_is_started_again(
     head: Head, pod: Pod, alone: Run
 ) -> None:
-    process = pod.start(RAY_AUTH_TOKEN=head.token)
-    pod.until(lambda: len(pod.checkpoints()) > 0, process)
+    process = pod.begun(head.token)
     process.send_signal(signal.SIGTERM)
     pod.finish(process, status=143)
     assert pod.last_line().startswith("train_vqvae: stopped; run it again to go on (the job ")

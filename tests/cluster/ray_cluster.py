@@ -27,6 +27,15 @@ PORTS = {
 }
 START_S = 300  # where the machine is busy; ten seconds where it is not
 
+# Ray's own limits are too short where the machine is busy.
+PATIENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+}
 # docs/ray.md, "Two machines", says what each of them does. Here everything that runs on a host gets them; on a cluster
 # they belong in the environment of `ray start`.
 ENVIRONMENT = {
@@ -35,13 +44,7 @@ ENVIRONMENT = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "5000",
     "RAY_health_check_failure_threshold": "4",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Where the machine is busy:
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_worker_register_timeout_seconds": "300",
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
+    **PATIENT,
 }
 
 
