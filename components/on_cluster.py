@@ -7,18 +7,23 @@ job's log and brings the output back. There the same step runs as DVC runs it, o
         task.json  inputs/<name>/  outputs/<name>/  work/  ray/
 
 A step that is started again, after its pod was killed, say, finds the folder by its name and the job by the folder's:
-it goes on with both. All of it is removed when the output has been brought back.
+it goes on with both. The folder is removed when the output has been brought back; what stays is an empty lock file in
+`held` for each, and `gone`, where folders are removed. A kill in the middle of that, before the step has told that it
+is done, costs the output on the shared folder: the step, started again, does its work anew.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +72,19 @@ def run(step: str, config: Any, inputs: Paths, outputs: Paths, scaling: Scaling,
     shared = _shared(scaling)
     name = f"{step}-{digest_json([key, str(shared)])[:24]}"
     # Two pods with the same step to do, of two runs of one pipeline, say: the second one must not find half a folder.
-    with hold(_made(shared / "held" / key), "handing a step over", wait=True, stop=stop):
+    with _holding(_made(shared / "held" / key), stop):
         folder = _made(folder_of(shared, key))
-        job = jobs.running(name)
-        if job is not None or not done(folder, outputs):
-            if job is None:
+        while (found := jobs.running(name)) or not done(folder, outputs):
+            if not (job := found):
                 task = lay_out(folder, key, step, config, inputs, outputs, stop)
                 command = f"exec python -m components.on_cluster {step} {shlex.quote(str(task))}"
                 job = jobs.submit(name, command, environment(folder, scaling))
-            print(f"{step}: {said}, on the Ray cluster at {scaling.address} (job {job})", file=sys.stderr, flush=True)
-            judge(step, scaling.address, jobs.follow(job, stop))
+            _say(f"{step}: {said}, on the Ray cluster at {scaling.address} (job {job})")
+            ended = jobs.follow(job, stop)
+            # Stopped for the pod before this one, which was killed while it waited: that is no stop of this step.
+            if not (found and was_stopped(ended) and not stop):
+                judge(step, scaling.address, ended)
+                break
         for output, path in outputs.items():
             bring_back(_seen(folder / "outputs" / output), path)
         remove(folder)
@@ -84,15 +92,24 @@ def run(step: str, config: Any, inputs: Paths, outputs: Paths, scaling: Scaling,
 
 def folder_of(shared: Path, key: str) -> Path:
     """Where the step of that key is handed over; what a kill left of `remove` is gone."""
-    shutil.rmtree(shared / GONE / key, ignore_errors=True)
+    for left in shared.glob(f"{GONE}/{key}*"):
+        shutil.rmtree(left, ignore_errors=True)
     return shared / key
 
 
 def remove(folder: Path) -> None:
-    """Take `folder` away as a whole first: half of an input under its name would be trained on by the next try."""
-    gone = _made(folder.parent / GONE) / folder.name
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    """Take `folder` away as a whole first: half of an input under its name would be trained on by the next try.
+
+    What cannot be removed is told and left: the step is done.
+    """
+    gone = folder.parent / GONE / f"{folder.name}-{secrets.token_hex(4)}"
+    try:
+        gone.parent.mkdir(exist_ok=True)
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        left = gone if gone.exists() else folder
+        _say(f"{left} cannot be removed ({error.strerror}) and is yours to delete")
 
 
 def done(folder: Path, outputs: Paths) -> bool:
@@ -146,15 +163,24 @@ def bring_back(source: Path, target: Path) -> None:
 
 
 def environment(folder: Path, scaling: Scaling) -> dict[str, str]:
-    """Variables of the job: names and addresses alone, for the cluster's page shows them."""
+    """Variables of the job: names and addresses alone, for the cluster's page shows them.
+
+    A file of this machine as MLflow's address would be another file there: it is not told.
+    """
     ray = {**to_dict(scaling), "address": "auto", "storage": scaling.storage or str(folder / "ray"), "shared": None}
     told = {}
     for name in TOLD:
         value = os.environ.get(name)
-        if value is not None and redact(value, name) == value:
+        if value is None:
+            continue
+        if redact(value, name) != value:
+            _say(f"{name} holds a secret: the cluster is not told it, its own counts")
+        elif name == "MLFLOW_TRACKING_URI" and not value.startswith(("http://", "https://")):
+            _say(f"{name} is no http(s) address: the cluster is not told it, its own counts")
+        else:
             told[name] = value
-        elif value is not None:
-            print(f"{name} holds a secret: the cluster is not told it, its own counts", file=sys.stderr, flush=True)
+    if "MLFLOW_TRACKING_URI" not in told and told.get("MOSO_TRACKING") != "off":
+        _say("where the cluster has no MLFLOW_TRACKING_URI of its own, the step's record stays on the cluster's head")
     return {
         **told,
         "MOSO_WORK": str(folder / "work"),
@@ -174,12 +200,21 @@ def judge(step: str, address: str, ended: Ended) -> None:
         return
     own = ended.line.startswith(f"{step}: ")
     line = ended.line.removeprefix(f"{step}: ")
-    if ended.status == "STOPPED" or ended.exit_code == STOPPED:
+    if was_stopped(ended):
         raise StopRequested(f"the job {ended.job} on {address}")
     if own and ended.exit_code == 1:
         raise RayError(line)
     how = "before its command ran" if ended.exit_code is None else f"with exit status {ended.exit_code}"
     raise RayError(f"the job {ended.job} on {address} ended {how}: {line}; run it again to go on")
+
+
+def was_stopped(ended: Ended) -> bool:
+    """Whether the job ended because it was asked to."""
+    return ended.status == "STOPPED" or ended.exit_code == STOPPED
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _shared(scaling: Scaling) -> Path:
@@ -194,10 +229,27 @@ def _shared(scaling: Scaling) -> Path:
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except PermissionError as error:
-        remedy = "make it writable for the user of the pods and of the cluster"
-        raise ConfigError("ray.shared", str(folder), f"cannot be written to ({error.strerror})", remedy) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     return folder
+
+
+@contextmanager
+def _holding(folder: Path, stop: StopSignal) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(folder, "handing a step over", wait=True, stop=stop))
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> Exception:
+    """What to raise for it: a full disk, say, is no matter of rights."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return error
+    remedy = "make it writable for the user of the pods and of the cluster"
+    return ConfigError("ray.shared", str(folder), f"cannot be written to ({error.strerror})", remedy)
 
 
 def _seen(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from moso.errors import ConfigError
 STEPS = ("train_vqvae", "extract_tokens", "train_transformer")
 """The steps that several workers run together; the others are one process, whatever is set here."""
 ENVIRONMENT = "MOSO_RAY"
-_JOBS_API = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?")
+_JOBS_API = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9_.\-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+")
 
 
@@ -54,6 +54,12 @@ class Scaling:
         for name, least in (("workers", 1), ("gpus_per_worker", 0), ("cpus_per_worker", 1), ("max_failures", -1)):
             if getattr(self, name) < least:
                 raise ConfigError(name, getattr(self, name), f"must be at least {least}", f"{least} would fit")
+        for name in ("address", "storage", "shared"):
+            value = getattr(self, name)
+            if value is not None and redact(value) != value:
+                rule = "holds a secret, which logs and Ray's page would show"
+                remedy = "set RAY_AUTH_TOKEN, or for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                raise ConfigError(name, redact(value), rule, remedy)
         if self.address.startswith("ray://"):
             raise ConfigError(
                 "address",
@@ -65,8 +71,8 @@ class Scaling:
         if not known:
             raise ConfigError(
                 "address",
-                redact(self.address),
-                "must be local, auto, host:port or http(s)://host:port, without user and password",
+                self.address,
+                "must be local, auto, host:port or http(s)://host:port",
                 "ray-head:6379, say",
             )
         self._check_places()

@@ -16,10 +16,11 @@ from moso.datasets.manifest import Manifest
 from moso.errors import DataError, MosoError
 from moso.provenance import atomic_folder, write_json
 from moso.registry.decide import figures
-from pipelines.retrain_figures import back_to_frozen
+from pipelines.retrain_figures import back_to_frozen, digests_of
 from pipelines.retrain_settings import RetrainSettings
 from pipelines.retrain_state import (
     CANDIDATE,
+    PARTS,
     RESULT,
     Places,
     champion_moved,
@@ -30,7 +31,8 @@ from pipelines.retrain_state import (
 )
 
 Model = Mapping[str, Path]
-"""vqvae and transformer, the folders that the trainings wrote, and tokens: those that Stage II was trained on."""
+"""vqvae and transformer, the folders that the trainings wrote, and tokens. A candidate's are those that its Stage II
+was trained on; a champion's, where it has any, were extracted anew."""
 Reports = Mapping[str, Mapping[str, Path]]
 """Test set (frozen, new) -> candidate and champion -> the folder that evaluate wrote."""
 
@@ -98,7 +100,14 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
     _keep_frozen(places, current, reports["frozen"])
     # From here on the champion may be this retraining's own doing: a later call must know it by its digest. And where
     # that one cannot go on, it puts the figures of both back.
-    write_json(places.run(current) / CANDIDATE, {"model_digest": candidate, "champion_digest": digests["champion"]})
+    write_json(
+        places.run(current) / CANDIDATE,
+        {
+            "model_digest": candidate,
+            "champion_digest": digests["champion"],
+            "judged": digests_of(reports[judge]),
+        },
+    )
     _require_champion(places, asked)
     worse = beyond_tolerance(judge, compared, settings.tolerance_db, higher_is_better=policy.higher_is_better)
     worse = [f"{policy.metric} on the {text}" for text in worse]
@@ -162,6 +171,8 @@ def _ask_the_gate(
     def promote(who: str, **more: Path) -> dict[str, Any]:
         target = folder / f"{judge}_{who}.json"
         inputs = {**models[who], "report": reports[judge][who], **more}
+        if who == "champion":  # its own tokens are not here, and the registry knows it
+            inputs = {name: path for name, path in inputs.items() if name in (*PARTS, "report")}
         run_step("promote", asked.promote, inputs, {"promotion": target})
         record: dict[str, Any] = json.loads(target.read_text())
         return record
@@ -181,7 +192,7 @@ def _ask_the_gate(
         return promote("candidate", **against)
     finally:
         if judge != "frozen":
-            back_to_frozen(held, name, alias, digests, reports["frozen"])
+            back_to_frozen(held, name, alias, digests, digests_of(reports[judge]), reports["frozen"])
 
 
 def _require_champion(places: Places, asked: Asked) -> None:

@@ -7,11 +7,22 @@ from pathlib import Path
 
 from components.promote import evaluation
 from moso.adapters.mlflow_decisions import DecisionLog
-from moso.adapters.mlflow_registry import Registry
+from moso.adapters.mlflow_registry import REPORT_DIGEST, Registry
+from moso.provenance import read_provenance
+
+
+def digests_of(reports: Mapping[str, Path]) -> dict[str, str]:
+    """Candidate and champion -> the digest of its report, as the registry files it."""
+    return {who: str(read_provenance(report)["digest"]) for who, report in reports.items()}
 
 
 def back_to_frozen(
-    registry: Registry, name: str, alias: str, digests: Mapping[str, str], reports: Mapping[str, Path]
+    registry: Registry,
+    name: str,
+    alias: str,
+    digests: Mapping[str, str],
+    judged: Mapping[str, str],
+    reports: Mapping[str, Path],
 ) -> None:
     """File both models' figures on the frozen test set again, whatever the gate said; it is not asked.
 
@@ -23,11 +34,13 @@ def back_to_frozen(
         name: the registered model's name.
         alias: promote's.
         digests: candidate and champion: `retrain_state.model_digest`; one that is not registered is left out.
+        judged: of each, the report that this retraining filed (`digests_of`). Where the registry holds another one,
+            somebody has filed that since, and it stays.
         reports: of each, on the frozen test set.
     """
     with DecisionLog(registry, name, alias).hold():
         for who, report in reports.items():
             version = registry.find(name, digests[who])
-            if version is not None:
+            if version is not None and version.tags.get(REPORT_DIGEST) == judged[who]:
                 read = evaluation.read(report, digests[who])
                 registry.tag(version, evaluation.keep(registry, version, report, read))

@@ -161,9 +161,10 @@ def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:
 def _put_back(places: Places, current: Mapping[str, Any], alias: str) -> None:
     """The figures that a retraining which is left, killed while it decided, may have filed of the new test set."""
     begun = read_json(places.run(current) / CANDIDATE)
-    if "champion_digest" in begun and not (places.run(current) / RESULT).exists():
+    if "judged" in begun and not (places.run(current) / RESULT).exists():
         digests = {"candidate": begun["model_digest"], "champion": begun["champion_digest"]}
-        back_to_frozen(registry(), current["name"], alias, digests, frozen_reports(places, current))
+        reports = frozen_reports(places, current)
+        back_to_frozen(registry(), current["name"], alias, digests, begun["judged"], reports)
 
 
 def frozen_reports(places: Places, current: Mapping[str, Any]) -> dict[str, Path]:

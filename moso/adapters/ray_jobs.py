@@ -210,6 +210,8 @@ def _asking(address: str) -> Iterator[None]:
         raise kind(f"{at}: answers with {status}; is it the address of Ray's Jobs API?") from None
     except ValueError as error:
         raise RayError(f"{at}: does not answer as Ray's Jobs API does ({_line(error)})") from None
+    except requests.RequestException as error:  # an answer that breaks off in the middle, say
+        raise Away(f"{at}: no whole answer ({_line(error)}); is its head up?") from None
     except RuntimeError as error:  # Ray's client raises it bare, with the status in its text
         kind = Away if "status code 5" in str(error) else RayError
         raise kind(f"{at}: {_line(error)}") from None

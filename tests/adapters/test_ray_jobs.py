@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from components.config import load_params, resolve
 from components.train_vqvae.step import Config
 from moso.adapters.ray import RayError
-from moso.adapters.ray_jobs import Jobs
+from moso.adapters.ray_jobs import Away, Jobs
 from moso.config import to_dict
 from moso.provenance import read_provenance
 from tests.adapters.ray_head import Head
@@ -172,6 +172,8 @@ def server() -> Iterator[tuple[str, dict[str, Any]]]:
         def do_GET(self) -> None:
             answer["authorization"] = self.headers.get("authorization")
             self.send_response(answer["status"])
+            if "length" in answer:
+                self.send_header("content-length", str(answer["length"]))
             self.end_headers()
             self.wfile.write(answer["body"].encode())
 
@@ -203,6 +205,17 @@ def test_a_cluster_that_is_not_ours_to_use_is_one_line(
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")  # what somebody has set for another cluster does not count
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://elsewhere:1")
     with pytest.raises(RayError, match=rf"ray\.address = '{address}': .*{message}") as raised:
+        Jobs.at(address)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_answer_that_breaks_off_is_a_cluster_that_is_away(
+    server: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, answer = server
+    answer |= {"body": '{"ray_ver', "length": 100}
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with pytest.raises(Away, match=rf"ray\.address = '{address}': no .*answer .*; is its head up") as raised:
         Jobs.at(address)
     assert "\n" not in str(raised.value)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from components.config import load_params, resolve
 from components.on_cluster import (
+    _unwritable,
     bring_back,
     check_code,
     copy_whole,
@@ -22,6 +25,7 @@ from components.on_cluster import (
     judge,
     lay_out,
     remove,
+    run,
 )
 from components.on_ray import identity
 from components.scaling import Scaling
@@ -105,7 +109,33 @@ def test_a_kill_while_the_folder_is_removed_leaves_no_half_of_an_input_to_the_ne
     laid_out(again, config, frames)
     assert digest_folder(again / "inputs" / "frames") == digest_folder(frames)
     remove(again)
+    assert not again.exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "params.yaml"] == []
+
+
+def test_a_folder_that_cannot_be_removed_is_told_and_is_no_error_of_a_step_that_is_done(
+    config: Any, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path, "key")
+    laid_out(folder, config, frames)
+    (tmp_path / "gone").write_text("")  # where folders are removed there is no folder
+    remove(folder)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{folder} cannot be removed (")
+    assert told.endswith("and is yours to delete\n")
+    assert folder.is_dir()
+
+
+def test_a_folder_is_removed_although_an_earlier_one_of_its_name_could_not_be(
+    config: Any, frames: Path, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path, "key")
+    for _ in range(2):
+        laid_out(folder, config, frames)
+        (tmp_path / "gone" / "key").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "gone" / "key" / "open elsewhere").write_text("")
+        remove(folder)
+        assert not folder.exists()
 
 
 def test_what_the_cluster_has_done_while_nobody_was_there_is_whole_when_each_output_is(tmp_path: Path) -> None:
@@ -174,6 +204,77 @@ def test_the_cluster_is_told_names_and_addresses_and_no_secret(
     assert told["MLFLOW_EXPERIMENT_NAME"] == "arms"
     assert "planted" not in json.dumps(told)
     assert "MLFLOW_TRACKING_URI holds a secret: the cluster is not told it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["sqlite:////home/me/mlflow.db", "file:///home/me/mlruns", "./mlruns"])
+def test_a_file_of_this_machine_is_no_mlflow_address_for_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    monkeypatch.delenv("MOSO_TRACKING", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert "MLFLOW_TRACKING_URI" not in environment(tmp_path, handed_over(tmp_path))
+    told = capsys.readouterr().err
+    assert "MLFLOW_TRACKING_URI is no http(s) address" in told
+    assert "record stays on the cluster's head" in told
+
+
+def test_a_server_of_mlflow_is_told_to_the_cluster_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert environment(tmp_path, handed_over(tmp_path))["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_shared_folder_that_is_read_only_is_one_line_with_a_remedy(tmp_path: Path) -> None:
+    """As root no folder is closed by its rights: a read-only mount is."""
+    error = OSError(errno.EROFS, "Read-only file system")
+    assert str(_unwritable(tmp_path, error)).startswith(f"ray.shared = '{tmp_path}': cannot be written to (Read-only")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert _unwritable(tmp_path, full) is full
+
+
+class Cluster:
+    """Ray's Jobs API of a cluster on which, for a pod that was killed, a job is stopping."""
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self.stopping, self.folder = ["j-1"], folder
+        self.submitted: list[str] = []
+
+    def running(self, name: str) -> str | None:
+        return self.stopping[0] if self.stopping else None
+
+    def follow(self, job: str, stop: StopSignal) -> Ended:
+        if self.stopping:
+            self.stopping.clear()
+            return Ended(job, "FAILED", 143, "train_vqvae: stopped; run it again to go on")
+        out = self.folder() / "outputs" / "vqvae"
+        out.mkdir(parents=True)
+        (out / FILE).write_text("{}")
+        return Ended(job, "SUCCEEDED", 0, "")
+
+    def submit(self, name: str, command: str, environment: dict[str, str]) -> str:
+        self.submitted.append(name)
+        return "j-2"
+
+
+@pytest.mark.parametrize("stopped_too", [False, True])
+def test_a_job_that_is_stopping_for_the_pod_before_is_waited_for_and_submitted_anew_unless_this_pod_is_stopped_too(
+    config: Any, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped_too: bool
+) -> None:
+    shared, stop = tmp_path / "shared", StopSignal()
+    shared.mkdir()
+    cluster = Cluster(lambda: next(path for path in shared.iterdir() if path.name.startswith("train_vqvae-")))
+    monkeypatch.setattr("moso.adapters.ray_jobs.Jobs.at", lambda _: cluster)
+    if stopped_too:
+        stop.set()
+        with pytest.raises(StopRequested, match="j-1"):
+            run("train_vqvae", config, {"frames": frames}, {"vqvae": tmp_path / "vqvae"}, handed_over(shared), stop)
+        assert cluster.submitted == []
+        return
+    run("train_vqvae", config, {"frames": frames}, {"vqvae": tmp_path / "vqvae"}, handed_over(shared), stop)
+    assert len(cluster.submitted) == 1
+    assert (tmp_path / "vqvae" / FILE).is_file()
 
 
 @pytest.mark.parametrize(

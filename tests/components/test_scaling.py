@@ -46,9 +46,19 @@ def test_an_http_address_with_a_shared_folder_hands_the_step_over() -> None:
     assert not Scaling(address="head:6379", storage="/shared").hands_over
 
 
-def test_an_address_with_a_password_is_refused_without_it() -> None:
-    with pytest.raises(ConfigError, match="without user and password") as raised:
-        asked({"address": "http://user:planted@head:8265", "shared": "/shared"})
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"address": "http://user:planted@head:8265", "shared": "/shared"},
+        {"address": "http://head:8265/?token=planted", "shared": "/shared"},
+        {"address": "http://head:8265", "shared": "/shared", "storage": "s3://key:planted@bucket/ray"},
+        {"storage": "s3://bucket/ray?X-Amz-Signature=planted"},
+        {"storage": "gs://key:planted@bucket"},
+    ],
+)
+def test_a_secret_in_an_address_is_refused_without_being_told(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="holds a secret") as raised:
+        asked(values)
     assert "planted" not in str(raised.value)
 
 
@@ -66,6 +76,10 @@ def test_an_environment_that_is_no_mapping_is_refused_by_name(text: str, monkeyp
         ({"gpus_per_worker": -1}, r"ray\.gpus_per_worker = -1: must be at least 0"),
         ({"max_failures": -2}, r"ray\.max_failures = -2: must be at least -1"),
         ({"worker": 2}, r"ray\.worker = 2: unknown setting; did you mean 'workers'"),
+        (
+            {"address": "http://head:8265/?a=1", "shared": "/s"},
+            r"ray\.address = .*must be local, auto, host:port or http",
+        ),
         ({"address": "head"}, r"ray\.address = 'head': must be local, auto, host:port or http"),
         ({"address": "ray://head:10001", "storage": "/s"}, r"ray\.address = .*Ray Client.*address: auto"),
         ({"address": "head:6379"}, r"ray\.storage = None: machines of a cluster .* shared folder or to s3://"),

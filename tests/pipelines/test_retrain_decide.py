@@ -29,6 +29,7 @@ from pipelines.retrain_settings import RetrainSettings
 from pipelines.retrain_state import CANDIDATE, RESULT, Places, look, model_digest, trained_on
 
 NAME = "moso-d"
+JUDGED = {"champion": "champion on the new set", "candidate": "candidate on the new set"}
 
 
 def _manifest(folder: Path, **splits: str) -> Path:
@@ -142,8 +143,13 @@ def registered(tmp_path, monkeypatch, empty_store):
     models = {who: _model(tmp_path / who) for who in ("champion", "candidate")}
     client = MlflowClient(uri, uri)
     client.create_registered_model(NAME)
-    for model in models.values():
-        tags = {"moso.model_digest": model_digest(model), "moso.protocol_digest": "new", "moso.metrics": "{}"}
+    for who, model in models.items():
+        tags = {
+            "moso.model_digest": model_digest(model),
+            "moso.protocol_digest": "new",
+            "moso.metrics": "{}",
+            "moso.report_digest": JUDGED[who],
+        }
         client.create_model_version(NAME, source=str(tmp_path), tags=tags)
     registry.point("champion", NAME, 1)
     current = {"id": "1", "settings": "asked", "name": NAME, "champion": 1, "new": []}
@@ -167,7 +173,7 @@ def test_both_models_figures_are_those_of_the_frozen_set_again_whoever_is_the_ch
     }
     registered.point(2)
     digests = {who: model_digest(model) for who, model in registered.models.items()}
-    back_to_frozen(registered.registry, NAME, "champion", digests, reports)
+    back_to_frozen(registered.registry, NAME, "champion", digests, JUDGED, reports)
     held = [registered.registry.lookup(f"models:/{NAME}/{number}").record() for number in (1, 2)]
     assert [one["metrics"]["prediction.psnr"] for one in held] == [17.0, 18.0]
     assert [one["protocol"] for one in held] == [{"data_set": "frozen"}] * 2
@@ -194,24 +200,42 @@ def test_one_whose_champion_was_moved_is_left_and_blocks_no_later_one(registered
     assert not (registered.places.state / "current.json").exists()
 
 
-@pytest.mark.parametrize("moved_to", [3, None])
-def test_one_killed_while_it_decided_whose_champion_was_moved_leaves_no_figures_of_the_new_set(registered, moved_to):
-    """The kill came between the filing of the new set's figures (the fixture's) and the put-back."""
+def _killed_while_it_decided(registered, moved_to):
+    """The kill came between the filing of the new set's figures (the fixture's) and the put-back; then the champion was
+    moved."""
     run = registered.places.run(registered.current)
     for who, psnr in (("champion", 17.0), ("candidate", 18.0)):
         _report(run / "reports" / "frozen" / who, "frozen", psnr)
     digests = {who: model_digest(model) for who, model in registered.models.items()}
-    content = {"model_digest": digests["candidate"], "champion_digest": digests["champion"]}
+    content = {"model_digest": digests["candidate"], "champion_digest": digests["champion"], "judged": JUDGED}
     write_json(run / CANDIDATE, content)
-    if moved_to:
+    if moved_to == 3:
         MlflowClient(registered.registry.tracking_uri).create_model_version(NAME, source=str(run))
     registered.point(moved_to)
+
+
+@pytest.mark.parametrize("moved_to", [3, None])
+def test_one_killed_while_it_decided_whose_champion_was_moved_leaves_no_figures_of_the_new_set(registered, moved_to):
+    _killed_while_it_decided(registered, moved_to)
     with pytest.raises(ConfigError, match=r"source\.kind"):
         _look(registered)
     for number, psnr in ((1, 17.0), (2, 18.0)):
         held = registered.registry.lookup(f"models:/{NAME}/{number}").record()
         assert held["metrics"] == {"prediction.psnr": psnr}
         assert held["protocol"] == {"data_set": "frozen"}
+
+
+def test_figures_that_somebody_filed_since_the_kill_stay(registered):
+    """Version 1 was evaluated and filed anew, under another protocol, say."""
+    _killed_while_it_decided(registered, None)
+    client = MlflowClient(registered.registry.tracking_uri)
+    newer = {"moso.report_digest": "a later one", "moso.metrics": '{"prediction.psnr": 21.0}'}
+    for key, value in newer.items():
+        client.set_model_version_tag(NAME, "1", key, value)
+    with pytest.raises(ConfigError, match=r"source\.kind"):
+        _look(registered)
+    held = [registered.registry.lookup(f"models:/{NAME}/{number}").record() for number in (1, 2)]
+    assert [one["metrics"]["prediction.psnr"] for one in held] == [21.0, 18.0]
 
 
 def test_one_that_moved_the_champion_itself_or_has_a_result_is_gone_on_with(registered):
