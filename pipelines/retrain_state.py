@@ -115,13 +115,7 @@ def look(
     if current:
         return current, None
     spec, least = ingest.spec, settings.least_episodes
-    if spec.source.kind == "simulate":
-        raise ConfigError(
-            "source.kind",
-            "simulate",
-            "a simulated data set gets no recordings",
-            "let its source be a folder or a bucket",
-        )
+    check_source(spec.source.kind)
     last = places.state / "last" if (places.state / "last").is_dir() else places.episodes
     for name in KNOWN:
         if not (last / name).is_file():
@@ -138,6 +132,17 @@ def look(
     if len(new) < least:
         return {}, _nothing(len(new), least)
     return _begin(places, promote, f"moso-{spec.name}", new, asked, last), None
+
+
+def check_source(kind: str) -> None:
+    """Refuse a data set that no recordings come to.
+
+    Raises:
+        ConfigError: a simulated one.
+    """
+    if kind == "simulate":
+        rule, remedy = "a simulated data set gets no recordings", "let its source be a folder or a bucket"
+        raise ConfigError("source.kind", kind, rule, remedy)
 
 
 def _begun(places: Places, alias: str, asked: str) -> dict[str, Any]:

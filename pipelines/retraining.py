@@ -27,7 +27,7 @@ from pipelines import retraining_components as own
 from pipelines.cluster import Cluster, place
 from pipelines.retrain_decide import evaluation_of_new
 from pipelines.retrain_settings import RetrainSettings
-from pipelines.retrain_state import PARTS, configs_of, settings_digest
+from pipelines.retrain_state import PARTS, check_source, configs_of, settings_digest
 from pipelines.submit import Launch, check_launch, pipeline_spec
 from pipelines.training import without_none
 
@@ -170,8 +170,9 @@ def launch_of(
         name, experiment, pipeline_root, service_account: as in Launch.
 
     Raises:
-        ConfigError: as of `submit.launch_of`; a state or lock folder that is no absolute path.
+        ConfigError: as of `submit.launch_of`; a state or lock folder that is no absolute path; a simulated data set.
     """
+    check_source(arguments["ingest"]["spec"]["source"]["kind"])
     check_launch(arguments, cluster, pipeline_root)
     lock = arguments["settings"].get("lock") or "/"
     for setting, value, starts in (("lock", lock, ("/", "s3://")), ("--state", arguments["state"], ("/",))):

@@ -20,6 +20,7 @@ from pipelines.retrain_settings import RetrainSettings, load_settings
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+FIRST, STATE = "data/sim_push", ".retraining/sim_push"  # where `moso lineage` looks
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +36,18 @@ def project(tmp_path_factory):
     for name, value in changed.items():
         patch.setenv(name, value)
     patch.delenv("MOSO_WEBHOOK", raising=False)
-    demo.first_run(params, folder / "outputs")
+    demo.first_run(params, folder / FIRST)
     settings = demo.write_settings(
         folder, vqvae_bound_db=100.0, least_episodes=4, lease_minutes=0.05, least_test_episodes=2
     )
 
     def retrain() -> subprocess.Popen[str]:
-        paths = {"params": "params.yaml", "settings": settings.name, "data": "outputs", "state": "state"}
+        paths = {"params": "params.yaml", "settings": settings.name, "data": FIRST, "state": STATE}
         options = [f"--{name}={folder / value}" for name, value in paths.items()]
         command = [sys.executable, "-m", "moso.cli", "retrain", f"--specs={ROOT / 'data/specs'}", *options]
         return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    yield SimpleNamespace(folder=folder, state=folder / "state", retrain=retrain, registry=Registry(uri))
+    yield SimpleNamespace(folder=folder, state=folder / STATE, retrain=retrain, registry=Registry(uri))
     patch.undo()
 
 
@@ -127,14 +128,14 @@ def test_the_next_call_goes_on_with_the_same_retraining_and_does_nothing_twice(p
 
 
 def test_the_cache_is_extended_and_the_old_shards_are_the_same_files(project, killed, done):
-    old, new = (folder / "shards" for folder in (project.folder / "outputs" / "frames", killed.run / "frames"))
+    old, new = (folder / "shards" for folder in (project.folder / FIRST / "frames", killed.run / "frames"))
     assert len(list(new.iterdir())) > len(list(old.iterdir()))
     for path in old.rglob("*.npy"):
         assert (new / path.relative_to(old)).samefile(path)
 
 
 def test_the_candidate_names_its_parent_and_keeps_the_champion_s_stage_i(project, killed, done):
-    first = {name: read_provenance(project.folder / "outputs" / name)["digest"] for name in ("vqvae", "transformer")}
+    first = {name: read_provenance(project.folder / FIRST / name)["digest"] for name in ("vqvae", "transformer")}
     candidate = {name: read_provenance(killed.run / "candidate" / name) for name in ("vqvae", "transformer")}
     assert candidate["transformer"]["inputs"]["parent"] == first["transformer"]
     assert candidate["vqvae"]["digest"] == first["vqvae"]
@@ -163,6 +164,16 @@ def test_the_drift_of_dusk_shows_as_a_metric_and_on_a_page(killed, done):
     assert brightness["new"] < brightness["training"] - 20
     assert brightness["shift"] < -2
     assert f"{brightness['new']:.4g}" in (killed.run / "drift.html").read_text()
+
+
+def test_the_lineage_of_what_was_retrained_is_whole_down_to_both_manifests(project, done):
+    reference = f"models:/{demo.NAME}/{done.result['version']}"
+    asked = [sys.executable, "-m", "moso.cli", "lineage", reference, "--project", str(project.folder), "--json"]
+    found = subprocess.run(asked, cwd=project.folder, capture_output=True, text=True, check=False)
+    links = json.loads(found.stdout)
+    assert [(link["what"], link["state"], link["note"]) for link in links if link["state"] != "verified"] == []
+    assert found.returncode == 0
+    assert [link["what"] for link in links].count("manifest") == 2
 
 
 def test_a_second_call_has_nothing_to_do(project, done):

@@ -136,13 +136,16 @@ def test_what_kubeflow_is_given_builds_the_same_configs() -> None:
 
 @pytest.fixture
 def schedule(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """`moso pipeline schedule retraining` against the server; its output."""
+    """`moso pipeline schedule retraining` of a data set of recordings against the server; its output."""
+    recorded = tmp_path / "params.yaml"
+    recorded.write_text("dataset: bair\npreset: default\nseed: 0\n")
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     monkeypatch.chdir(ROOT)
     server = ["--host", kubeflow.address, "--namespace", "team", "--pipeline-root", "s3://bucket/root"]
 
-    def call(*more: str, cron: str = "0 3 * * *", first: list[str] = FIRST) -> str:
-        done = CliRunner().invoke(command, ["schedule", "retraining", "--cron", cron, *server, *first, *more])
+    def call(*more: str, cron: str = "0 3 * * *", first: list[str] = FIRST, params: Path = recorded) -> str:
+        asked = ["--cron", cron, "--params", str(params), *server, *first, *more]
+        done = CliRunner().invoke(command, ["schedule", "retraining", *asked])
         if done.exception:
             raise done.exception
         return done.output
@@ -151,13 +154,13 @@ def schedule(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_the_retraining_is_scheduled_once_and_another_time_replaces_it(kubeflow: Kubeflow, schedule: Any) -> None:
-    assert schedule().startswith("created: moso-sim_push-")
+    assert schedule().startswith("created: moso-bair-")
     assert schedule().startswith("unchanged: ")
     assert schedule(cron="0 5 * * *").startswith("updated: ")
     (made,) = kubeflow.recurring
     assert made["trigger"]["cron_schedule"]["cron"] == "0 0 5 * * *"
     assert made["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "moso-retraining"
-    assert made["runtime_config"]["parameters"]["state"] == "/moso/work/retraining/sim_push"
+    assert made["runtime_config"]["parameters"]["state"] == "/moso/work/retraining/bair"
     assert kubeflow.most_enabled == 1
 
 
@@ -172,6 +175,12 @@ def test_a_schedule_of_the_training_beside_it_is_another_one(kubeflow: Kubeflow,
 def test_a_retraining_without_a_first_run_is_refused_by_the_option(schedule: Any) -> None:
     with pytest.raises(ConfigError, match="--first-frames"):
         schedule(first=FIRST[:2])
+
+
+def test_a_simulated_data_set_to_which_no_recordings_come_is_not_scheduled(kubeflow: Kubeflow, schedule: Any) -> None:
+    with pytest.raises(ConfigError, match=r"source\.kind = 'simulate': a simulated data set gets no recordings"):
+        schedule(params=ROOT / "params.yaml")
+    assert kubeflow.recurring == []
 
 
 def test_a_state_folder_that_each_pod_would_have_for_itself_is_refused(schedule: Any) -> None:
