@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ import pandas
 import pyarrow.fs
 import pytest
 import torch
-from ray_runs import Run, end, frame_cache
+from ray_runs import ROOT, Run, end, frame_cache
 from safetensors.torch import load_file
 
 from moso.adapters import ray as adapter
@@ -274,3 +278,28 @@ def test_an_error_that_a_user_must_mend_is_one_line_and_not_tried_again(tmp_path
     run.finish(run.start(TWO), status=1)
     assert run.errors().strip().splitlines()[-1].startswith("train_vqvae: model.height = 32: the frames' height is 16")
     assert "failed" not in run.errors()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("one_refuses", "model.height = 32: is met by rank 0 alone"),
+        ("one_breaks", "worker 0 failed: .*met by rank 0 alone"),
+    ],
+)
+def test_an_error_that_rank_0_alone_meets_ends_the_step_although_the_other_worker_waits_for_it(
+    tmp_path: Path, body: str, line: str
+) -> None:
+    """A worker waits for another for hours (WAIT_S), as rank 0 validates meanwhile; an error must not take as long."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.adapters.ray_bodies", body, str(tmp_path / "storage")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert re.search(line, ended.stderr), ended.stderr
