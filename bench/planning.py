@@ -79,9 +79,9 @@ CASES = (
     Case("sim_push/default", "transformer", {"batch": 16}, 6),
     Case("sim_push/default", "vqvae", {"accumulation": 2}),
     Case("sim_push/default", "vqvae", {"recompute": True}),
-    Case("bair/default", "vqvae", {"batch": 1}, 4),
-    Case("bair/default", "transformer", {"batch": 1}, 4),
-    Case("kth/128", "vqvae", {"batch": 1}, 4),
+    Case("bair/default", "vqvae", {"batch": 1}, 6),
+    Case("bair/default", "transformer", {"batch": 1}, 6),
+    Case("kth/128", "vqvae", {"batch": 1}, 6),
 )
 
 

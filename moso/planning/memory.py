@@ -16,16 +16,13 @@ from torch import Tensor
 
 from moso.planning.fake import fake_tensors
 from moso.planning.meter import MemoryMeter
+from moso.planning.process import process_bytes
 from moso.planning.stages import VALIDATED, Experiment, Stage, make_objective, validation_clips
 from moso.planning.trial import Trial
 from moso.training.checkpoint import writable
 from moso.training.flops import Flops
 from moso.vqvae.objective import VQVAEObjective
 
-PROCESS = 400 << 20
-"""Python, torch, pandas and their kernels in a process that trains on a CPU. Measured."""
-RECOMPUTING = 50 << 20
-"""Beside that where activations are computed again: torch's compiler, which that imports. Measured."""
 DRAWS = 1 << 18
 """Random masks that the fullest batch is looked for among, at most."""
 
@@ -49,7 +46,7 @@ class StageMemory:
         validation_flops: of a validation.
         saved: of a checkpoint on disk.
         scattered: what a CPU's heap holds beyond what lives, at the fullest moment (see MemoryMeter).
-        process: of a process on a CPU without all this.
+        process: of a process on a CPU without all this, measured here; 0 on a GPU.
     """
 
     weights: int
@@ -161,7 +158,7 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         validation_flops=validation_flops,
         saved=saved,
         scattered=max(0, round(held - rest) - (peak - kept)),
-        process=PROCESS + (RECOMPUTING if training.recompute else 0),
+        process=process_bytes(stage, training.recompute) if device.type == "cpu" else 0,
     )
 
 

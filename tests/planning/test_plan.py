@@ -53,7 +53,7 @@ def test_every_preset_has_a_plan(preset) -> None:
 @pytest.fixture
 def no_imports(monkeypatch) -> None:
     """These models are smaller than what recomputation imports, so that it would never be worth its while."""
-    monkeypatch.setattr("moso.planning.memory.RECOMPUTING", 0)
+    monkeypatch.setattr("moso.planning.memory.process_bytes", lambda *_: 0)
 
 
 @pytest.mark.slow
