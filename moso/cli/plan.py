@@ -6,7 +6,7 @@ import click
 
 from moso.cli.options import examples
 
-STEPS, WITHIN_S = 2, 30
+STEPS, WITHIN_S = 2, 60
 """Real steps that are measured without being asked for, and seconds that they may take by the estimate."""
 
 
@@ -54,7 +54,7 @@ class Bytes(click.ParamType):
 @click.option(
     "--measure",
     type=click.IntRange(min=0),
-    help=f"Time so many real steps, on random data; 0: none. By default 2, where that takes less than {WITHIN_S} s.",
+    help=f"Time so many real steps, on random data; 0: none. By default 2, of as much of a batch as takes {WITHIN_S} s",
 )
 def command(
     preset: str,
@@ -88,11 +88,12 @@ def command(
     free = here if memory is None else memory
     plans = {name: plan_stage(experiment, name, where) for name in STAGES if stage in (None, name)}
     for name, plan in plans.items():
-        # measured steps and those that warm up, of up to three kinds
-        soon = 3 * (STEPS + 1) * plan.step_s < WITHIN_S
-        count = (STEPS if soon else 0) if measure is None else measure
-        if count and plan.needed <= min(size for size in (free, here, plan.needed) if size is not None):
-            plans[name] = plan.with_step(measure_step(experiment, name, where, count), count)
+        tried = plan.batch_within(WITHIN_S, STEPS + 1) if measure is None else plan.batch  # one step warms up
+        count = STEPS if measure is None else measure
+        if tried and count and plan.needed <= min(size for size in (free, here, plan.needed) if size is not None):
+            parts = min(tried, plan.training.accumulation)
+            smaller = experiment.with_training(name, batch=tried, accumulation=parts)
+            plans[name] = plan.with_step(measure_step(smaller, name, where, count), count, tried)
     click.echo(f"preset       {preset}")
     click.echo(f"device       {where}, " + ("free memory unknown" if free is None else f"{gibibytes(free)} free"))
     for line in (*data_lines(experiment, clips, frames), *stage_lines(plans, where)):

@@ -42,6 +42,7 @@ class StageMemory:
         writing: copies in main memory while a checkpoint is written, of the group that needs most, without that (see
             moso.training.checkpoint.writable): what is contiguous on a CPU needs none.
         batches: prepared batches in the host's memory.
+        kinds: of step that the training has (see `regimes`); no bytes.
         flops: of a step, forward and backward and what is computed again, the mean over the training's steps.
         validation_flops: of a validation.
         saved: of a checkpoint on disk.
@@ -58,6 +59,7 @@ class StageMemory:
     snapshot: int
     writing: int
     batches: int
+    kinds: int
     flops: float
     validation_flops: float
     saved: int
@@ -154,6 +156,7 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         snapshot=saved if background else 0,
         writing=writing,
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
+        kinds=len(steps),
         flops=flops,
         validation_flops=validation_flops,
         saved=saved,

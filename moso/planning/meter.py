@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 ATEN = torch.ops.aten
-LARGE = 32 << 20
-"""Bytes from which glibc takes a piece of memory from the system and not from its heap, at the latest."""
-SCATTER = 1.4
+LARGE = 1 << 30
+"""Bytes from which glibc takes a piece of memory from the system and not from its heap (moso.allocator)."""
+SCATTER = 1.45
 """What the heap holds as a multiple of what lives in it: freed pieces lie between living ones. Measured
 (docs/plan.md)."""
 

@@ -39,6 +39,8 @@ class StagePlan:
         step_s: seconds of a step, the mean over the training's.
         validation_s: seconds of a validation, 0 where there is none: estimated from the speed of the steps.
         measured: real steps of each kind that `step_s` is the time of; 0: it is estimated.
+        measured_batch: samples a step that they had; where that is less than the batch, `step_s` is their time in
+            proportion (time is linear in the batch: `make bench-scale`).
         disk: bytes of the checkpoints that are kept, the best among them, one being written beside them.
     """
 
@@ -51,6 +53,7 @@ class StagePlan:
     step_s: float
     validation_s: float
     measured: int
+    measured_batch: int
     disk: int
 
     @property
@@ -74,9 +77,18 @@ class StagePlan:
         """Seconds of all steps and validations; neither the start nor checkpoints are counted."""
         return self.step_s * self.steps + self.validation_s * self.validations
 
-    def with_step(self, step_s: float, measured: int) -> StagePlan:
-        """The same with the time that a step was found to take."""
-        return replace(self, step_s=step_s, validation_s=self.validation_s * step_s / self.step_s, measured=measured)
+    def with_step(self, seconds: float, measured: int, batch: int) -> StagePlan:
+        """The same with the time that a step of `batch` samples was found to take."""
+        step_s = seconds * self.batch / batch
+        validation_s = self.validation_s * step_s / self.step_s
+        return replace(self, step_s=step_s, validation_s=validation_s, measured=measured, measured_batch=batch)
+
+    def batch_within(self, seconds: float, steps: int) -> int:
+        """The batch, or the largest of its halves, of which `steps` of each kind take less by the estimate; 0: none."""
+        batch = self.batch
+        while batch and self.memory.kinds * steps * self.step_s * batch / self.batch >= seconds:
+            batch //= 2
+        return batch
 
 
 def plan_stage(
@@ -105,6 +117,7 @@ def plan_stage(
         step_s=memory.flops / speed,
         validation_s=memory.validation_flops / speed,
         measured=0,
+        measured_batch=0,
         # the newest, the best, and the one that is being written
         disk=memory.saved * (training.keep_checkpoints + int(training.keep_best) + 1),
     )

@@ -50,6 +50,8 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
         elif memory.kept + memory.writing > memory.step:
             yield f"             writing a checkpoint takes more: {gibibytes(memory.kept + memory.writing)}"
         how = f"measured, {plan.measured} of each kind on random data" if plan.measured else "estimated"
+        if 0 < plan.measured_batch < plan.batch:
+            how += f", at a batch of {plan.measured_batch}, in proportion"
         rate = f"{per_second(plan.batch * count / plan.step_s)} {counted}/s"
         also = f" and {plan.validations:,} validations" if plan.validations else ""
         yield f"  time       {plan.step_s:.3g} s a step ({how}), {rate}"

@@ -12,7 +12,7 @@ from moso.planning.fitting import check_fits, largest_batch, needed, remedies
 from moso.planning.machine import host_memory
 from moso.planning.plan import cache_bytes, gibibytes, measure_step, parameters, plan_stage, token_bytes
 from moso.planning.stages import STAGES, Experiment
-from moso.planning.text import duration, per_second
+from moso.planning.text import duration, per_second, stage_lines
 from moso.vqvae.discriminators import AdversarialConfig
 from moso.vqvae.objective_config import PreprocessingConfig
 
@@ -128,11 +128,24 @@ def test_a_step_can_be_measured_and_a_validation_is_then_as_fast() -> None:
     seconds = measure_step(TINY, "transformer", CPU, 1)
     assert 0 < seconds < 60
     estimated = plan_stage(TINY, "transformer", CPU, flops_per_s=1e11)
-    plan = estimated.with_step(seconds, 1)
+    plan = estimated.with_step(seconds, 1, estimated.batch)
     assert (estimated.measured, plan.measured, plan.step_s) == (0, 1, seconds)
     assert plan.validation_s / plan.step_s == pytest.approx(estimated.validation_s / estimated.step_s)
     # 16 steps, a validation each 8
     assert plan.total_s == pytest.approx(16 * seconds + 2 * plan.validation_s)
+
+
+def test_a_step_that_would_take_long_is_measured_at_a_half_of_its_batch_and_told_in_proportion() -> None:
+    plan = plan_stage(TINY, "transformer", CPU, flops_per_s=1e11)  # a batch of 4, one kind of step
+    three = 3 * plan.step_s
+    assert [plan.batch_within(three * share, 3) for share in (1.01, 0.9, 0.51, 0.3, 0.2)] == [4, 2, 2, 1, 0]
+    first_kinds = plan_stage(TINY, "vqvae", CPU, flops_per_s=1e11)  # Algorithm 1, then without: two kinds
+    assert first_kinds.batch_within(3.1 * first_kinds.step_s, 3) == 1
+    halved = plan.with_step(2.0, 1, 1)
+    assert halved.step_s == 8.0
+    assert "8 s a step (measured, 1 of each kind on random data, at a batch of 1, in proportion)" in "\n".join(
+        stage_lines({"transformer": halved}, CPU)
+    )
 
 
 def test_settings_can_be_laid_over_a_preset() -> None:
