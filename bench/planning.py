@@ -13,7 +13,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,15 +22,12 @@ from typing import Any
 import torch
 
 from bench.machine import busy, describe, say
-from bench.memory import Peak
 from bench.worker import MIB
-from moso.allocator import keep_freed_memory
+from moso.planning.machine import peak_resident
 from moso.planning.plan import measure_step, plan_stage
+from moso.planning.process import some_steps, train_here
 from moso.planning.stages import Experiment, Stage, make_objective
 from moso.provenance import write_json
-from moso.step import Context
-from moso.training.loop import train
-from moso.training.work import WorkFolder
 from moso.training.world import World
 
 FORMAT, VERSION = "moso.bench-plan", 1
@@ -56,8 +52,8 @@ class Case:
     steps: int = 12
 
     def experiment(self) -> Experiment:
-        """Its settings: no validation, a checkpoint in the middle, so that steps follow that have it beside them."""
-        changes = {**self.switches, "steps": self.steps, "validate_every": 0, "checkpoint_every": self.steps // 2}
+        """Its settings."""
+        changes = {**self.switches, **some_steps(self.steps)}
         return Experiment.of_preset(self.preset).with_training(self.stage, **changes)
 
     @property
@@ -87,7 +83,6 @@ CASES = (
 
 def run_here(case: Case) -> dict[str, float]:
     """Train in this process: the most memory that it took, bytes, and the seconds of a step (median)."""
-    keep_freed_memory()  # as the steps of the pipeline do
     experiment = case.experiment()
     objective = make_objective(experiment, case.stage, CPU)
     ends, after = [], objective.after_step
@@ -98,18 +93,9 @@ def run_here(case: Case) -> dict[str, float]:
         return figures
 
     objective.after_step = timed  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as work:
-        train(
-            objective,
-            experiment.training[case.stage],
-            seed=0,
-            title=case.stage,
-            identity={},
-            work=WorkFolder(Path(work), "measured"),
-            context=Context(work=Path(work)),
-        )
+    train_here(experiment, case.stage, objective)
     seconds = statistics.median(end - start for start, end in itertools.pairwise(ends[WARM - 1 :]))
-    return {"bytes": Peak(CPU).bytes(), "seconds": seconds}
+    return {"bytes": peak_resident(), "seconds": seconds}
 
 
 def measured(case: Case) -> dict[str, float]:

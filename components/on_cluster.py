@@ -75,7 +75,8 @@ def run(step: str, config: Any, inputs: Paths, outputs: Paths, scaling: Scaling,
     with _holding(_made(shared / "held" / key), stop):
         folder = _made(folder_of(shared, key))
         while (found := jobs.running(name)) or not done(folder, outputs):
-            if not (job := found):
+            job = found
+            if job is None:
                 task = lay_out(folder, key, step, config, inputs, outputs, stop)
                 command = f"exec python -m components.on_cluster {step} {shlex.quote(str(task))}"
                 job = jobs.submit(name, command, environment(folder, scaling))
@@ -85,6 +86,9 @@ def run(step: str, config: Any, inputs: Paths, outputs: Paths, scaling: Scaling,
             if not (found and was_stopped(ended) and not stop):
                 judge(step, scaling.address, ended)
                 break
+            _say(
+                f"{step}: {job} was stopped, for a pod before this one; it is submitted anew (to end it, stop this pod)"
+            )
         for output, path in outputs.items():
             bring_back(_seen(folder / "outputs" / output), path)
         remove(folder)
@@ -108,7 +112,7 @@ def remove(folder: Path) -> None:
         folder.rename(gone)
         shutil.rmtree(gone)
     except OSError as error:
-        left = gone if gone.exists() else folder
+        left = gone if os.path.exists(gone) else folder  # Path.exists raises where it may not look
         _say(f"{left} cannot be removed ({error.strerror}) and is yours to delete")
 
 
@@ -175,8 +179,8 @@ def environment(folder: Path, scaling: Scaling) -> dict[str, str]:
             continue
         if redact(value, name) != value:
             _say(f"{name} holds a secret: the cluster is not told it, its own counts")
-        elif name == "MLFLOW_TRACKING_URI" and not value.startswith(("http://", "https://")):
-            _say(f"{name} is no http(s) address: the cluster is not told it, its own counts")
+        elif name == "MLFLOW_TRACKING_URI" and _is_file(value):
+            _say(f"{name} is a file of this machine: the cluster is not told it, its own counts")
         else:
             told[name] = value
     if "MLFLOW_TRACKING_URI" not in told and told.get("MOSO_TRACKING") != "off":
@@ -211,6 +215,12 @@ def judge(step: str, address: str, ended: Ended) -> None:
 def was_stopped(ended: Ended) -> bool:
     """Whether the job ended because it was asked to."""
     return ended.status == "STOPPED" or ended.exit_code == STOPPED
+
+
+def _is_file(tracking_uri: str) -> bool:
+    """Whether MLflow takes the address for a file or a folder."""
+    scheme, colon, _ = tracking_uri.partition(":")
+    return scheme in ("sqlite", "file") if colon else not scheme.startswith("databricks")
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moso.adapters.redact import redact
+from moso.adapters.redact import MASK, redact
 from moso.config import build
 from moso.errors import ConfigError
 
@@ -71,16 +71,17 @@ class Scaling:
         if not known:
             raise ConfigError(
                 "address",
-                self.address,
-                "must be local, auto, host:port or http(s)://host:port",
+                _without_secret(self.address),
+                "must be local, auto, host:port or http(s)://host:port, without user and password",
                 "ray-head:6379, say",
             )
         self._check_places()
 
     def _check_places(self) -> None:
-        elsewhere = self.storage is not None and "://" in self.storage and not self.storage.startswith("s3://")
+        storage = self.storage or ""
+        elsewhere = "://" in storage and (not storage.startswith("s3://") or _without_secret(storage) != storage)
         if self.storage == "" or elsewhere:
-            raise ConfigError("storage", self.storage, "must be a folder or s3://bucket/prefix", "or null")
+            raise ConfigError("storage", _without_secret(storage), "must be a folder or s3://bucket/prefix", "or null")
         if self.hands_over:
             if self.shared is None:
                 rule = f"a step that is handed to {self.address} goes by a folder that both sides mount"
@@ -112,6 +113,11 @@ class Scaling:
     def on_ray(self) -> bool:
         """Whether Ray runs the step: with one worker on this machine and nothing to keep elsewhere it is not needed."""
         return self.workers > 1 or self.address != "local" or self.storage is not None
+
+
+def _without_secret(address: str) -> str:
+    """`address`, or a mask where it has a part that may hold one: a user before "@", a query behind "?"."""
+    return MASK if "@" in address or "?" in address else address
 
 
 def asked(values: Mapping[str, Any] | None) -> Scaling:

@@ -16,7 +16,7 @@ from moso.datasets.manifest import Manifest
 from moso.errors import DataError, MosoError
 from moso.provenance import atomic_folder, write_json
 from moso.registry.decide import figures
-from pipelines.retrain_figures import back_to_frozen, digests_of
+from pipelines.retrain_figures import back_to_frozen, with_digests
 from pipelines.retrain_settings import RetrainSettings
 from pipelines.retrain_state import (
     CANDIDATE,
@@ -26,6 +26,7 @@ from pipelines.retrain_state import (
     champion_moved,
     frozen_reports,
     model_digest,
+    read_json,
     registry,
     run_step,
 )
@@ -100,14 +101,9 @@ def decide(places: Places, asked: Asked, models: Mapping[str, Model], reports: R
     _keep_frozen(places, current, reports["frozen"])
     # From here on the champion may be this retraining's own doing: a later call must know it by its digest. And where
     # that one cannot go on, it puts the figures of both back.
-    write_json(
-        places.run(current) / CANDIDATE,
-        {
-            "model_digest": candidate,
-            "champion_digest": digests["champion"],
-            "judged": digests_of(reports[judge]),
-        },
-    )
+    judged = with_digests(read_json(places.run(current) / CANDIDATE).get("judged", {}), reports[judge])
+    begun = {"model_digest": candidate, "champion_digest": digests["champion"], "judged": judged}
+    write_json(places.run(current) / CANDIDATE, begun)
     _require_champion(places, asked)
     worse = beyond_tolerance(judge, compared, settings.tolerance_db, higher_is_better=policy.higher_is_better)
     worse = [f"{policy.metric} on the {text}" for text in worse]
@@ -192,7 +188,8 @@ def _ask_the_gate(
         return promote("candidate", **against)
     finally:
         if judge != "frozen":
-            back_to_frozen(held, name, alias, digests, digests_of(reports[judge]), reports["frozen"])
+            judged = read_json(places.run(asked.current) / CANDIDATE)["judged"]
+            back_to_frozen(held, name, alias, digests, judged, reports["frozen"])
 
 
 def _require_champion(places: Places, asked: Asked) -> None:

@@ -54,7 +54,7 @@ class Bytes(click.ParamType):
 @click.option(
     "--measure",
     type=click.IntRange(min=0),
-    help=f"Time so many real steps, on random data; 0: none. By default 2, of as much of a batch as takes {WITHIN_S} s",
+    help=f"Time so many real steps, on random data; 0: none. By default 2, of as much of a batch as {WITHIN_S} s allow",
 )
 def command(
     preset: str,
@@ -69,9 +69,10 @@ def command(
 ) -> None:
     """Say what the trainings of a preset will take: parameters, tokens, memory, time, disk.
 
-    Nothing is read and nothing is written. What does not fit into the memory that is free is refused, with the settings
-    that would fit: parts of the batch, recomputed activations, a smaller batch. A time is measured on real steps or,
-    where they would take long, estimated from the number of operations and this machine's speed; the plan says which.
+    No data is read, and nothing stays of what is tried. What does not fit into the memory that is free is refused, with
+    the settings that would fit: parts of the batch, recomputed activations, a smaller batch. A time is measured on real
+    steps, of a part of the batch where they would take long, or estimated from the number of operations and this
+    machine's speed; the plan says which.
     """
     from moso.cli.simulate import parse_settings
     from moso.device import device_of

@@ -1,7 +1,8 @@
 """The memory of a stage's training: its steps run on fake tensors, their storages counted.
 
 A step is run as the loop runs it, by the switches of its settings, in every regime that they have (with Algorithm 1
-before the encoders, with the discriminators), a validation and the writing of a checkpoint. Nothing is allocated.
+before the encoders, with the discriminators), a validation and the writing of a checkpoint. Nothing of that is
+allocated; what a process takes beside it is measured (moso.planning.process).
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ class StageMemory:
         writing: copies in main memory while a checkpoint is written, of the group that needs most, without that (see
             moso.training.checkpoint.writable): what is contiguous on a CPU needs none.
         batches: prepared batches in the host's memory.
-        kinds: of step that the training has (see `regimes`); no bytes.
         flops: of a step, forward and backward and what is computed again, the mean over the training's steps.
         validation_flops: of a validation.
         saved: of a checkpoint on disk.
@@ -59,7 +59,6 @@ class StageMemory:
     snapshot: int
     writing: int
     batches: int
-    kinds: int
     flops: float
     validation_flops: float
     saved: int
@@ -156,7 +155,6 @@ def _counted(experiment: Experiment, stage: Stage, device: torch.device, share: 
         snapshot=saved if background else 0,
         writing=writing,
         batches=one * (training.prefetch + 2 if training.prefetch else 1),
-        kinds=len(steps),
         flops=flops,
         validation_flops=validation_flops,
         saved=saved,

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_iter
 
 ATEN = torch.ops.aten
 LARGE = 1 << 30
-"""Bytes from which glibc takes a piece of memory from the system and not from its heap (moso.allocator)."""
+"""Bytes from which glibc takes a piece of memory from the system and not from its heap, as moso.allocator tells it; an
+older glibc does from 32 MiB on."""
 SCATTER = 1.45
 """What the heap holds as a multiple of what lives in it: freed pieces lie between living ones. Measured
 (docs/plan.md)."""

@@ -40,7 +40,8 @@ class StagePlan:
         validation_s: seconds of a validation, 0 where there is none: estimated from the speed of the steps.
         measured: real steps of each kind that `step_s` is the time of; 0: it is estimated.
         measured_batch: samples a step that they had; where that is less than the batch, `step_s` is their time in
-            proportion (time is linear in the batch: `make bench-scale`).
+            proportion: at most what the whole takes, for the optimizer's share does not grow with the batch.
+        kinds: of step that the training has (see `regimes`).
         disk: bytes of the checkpoints that are kept, the best among them, one being written beside them.
     """
 
@@ -54,6 +55,7 @@ class StagePlan:
     validation_s: float
     measured: int
     measured_batch: int
+    kinds: int
     disk: int
 
     @property
@@ -86,7 +88,7 @@ class StagePlan:
     def batch_within(self, seconds: float, steps: int) -> int:
         """The batch, or the largest of its halves, of which `steps` of each kind take less by the estimate; 0: none."""
         batch = self.batch
-        while batch and self.memory.kinds * steps * self.step_s * batch / self.batch >= seconds:
+        while batch and self.kinds * steps * self.step_s * batch / self.batch >= seconds:
             batch //= 2
         return batch
 
@@ -118,6 +120,7 @@ def plan_stage(
         validation_s=memory.validation_flops / speed,
         measured=0,
         measured_batch=0,
+        kinds=_kinds(experiment, stage),
         # the newest, the best, and the one that is being written
         disk=memory.saved * (training.keep_checkpoints + int(training.keep_best) + 1),
     )
@@ -127,6 +130,12 @@ def parameters(experiment: Experiment, stage: Stage) -> int:
     """Trained numbers of a stage's network."""
     with fake_tensors():
         return count_parameters(make_objective(experiment, stage, torch.device("cpu")).module)
+
+
+def _kinds(experiment: Experiment, stage: Stage) -> int:
+    with fake_tensors():
+        objective = make_objective(experiment, stage, torch.device("cpu"))
+    return len(regimes(objective, experiment.training[stage].steps))
 
 
 def measure_step(experiment: Experiment, stage: Stage, device: torch.device, steps: int) -> float:

@@ -7,7 +7,6 @@ processor and by how its system maps files.
 from __future__ import annotations
 
 import functools
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,13 @@ import torch
 
 from moso.allocator import keep_freed_memory
 from moso.errors import MosoError
+from moso.planning.machine import peak_resident
 from moso.planning.stages import Experiment, Stage, make_objective
 from moso.step import Context
 from moso.training.loop import train
+from moso.training.objective import Objective
 from moso.training.work import WorkFolder
 
-STATUS = Path("/proc/self/status")
 STEPS = 4
 
 
@@ -46,25 +46,28 @@ def process_bytes(stage: Stage, recompute: bool) -> int:
     return int(done.stdout.split()[-1])
 
 
-def peak_resident() -> int:
-    """Most bytes of memory that this process has had."""
-    if STATUS.exists():
-        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def some_steps(count: int) -> dict[str, int]:
+    """Settings of a training of so many steps: a checkpoint in the middle, so that steps follow that have it beside
+    them, and no validation."""
+    return {"steps": count, "validate_every": 0, "checkpoint_every": count // 2}
+
+
+def train_here(experiment: Experiment, stage: Stage, objective: Objective) -> None:
+    """Train by the real loop in this process, checkpoints included, and keep nothing."""
+    keep_freed_memory()  # as the steps of the pipeline do
+    with tempfile.TemporaryDirectory() as work:
+        context, folder = Context(work=Path(work)), WorkFolder(Path(work), "measured")
+        training = experiment.training[stage]
+        train(objective, training, seed=0, title=stage, identity={}, work=folder, context=context)
 
 
 def main(stage: str, recompute: str) -> None:
     """Train on the CPU, and print the peak."""
     (named,) = [one for one in get_args(Stage) if one == stage]
-    keep_freed_memory()  # as the steps of the pipeline do
-    changes = {"steps": STEPS, "validate_every": 0, "checkpoint_every": STEPS // 2, "recompute": recompute == "1"}
-    experiment = Experiment.of_preset("sim_push/tiny").with_training(named, **changes)
-    objective = make_objective(experiment, named, torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as work:
-        context, folder = Context(work=Path(work)), WorkFolder(Path(work), "measured")
-        training = experiment.training[named]
-        train(objective, training, seed=0, title=stage, identity={}, work=folder, context=context)
+    experiment = Experiment.of_preset("sim_push/tiny").with_training(
+        named, **some_steps(STEPS), recompute=recompute == "1"
+    )
+    train_here(experiment, named, make_objective(experiment, named, torch.device("cpu")))
     print(peak_resident())
 
 

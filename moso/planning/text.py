@@ -51,7 +51,7 @@ def stage_lines(plans: Mapping[Stage, StagePlan], device: torch.device) -> Itera
             yield f"             writing a checkpoint takes more: {gibibytes(memory.kept + memory.writing)}"
         how = f"measured, {plan.measured} of each kind on random data" if plan.measured else "estimated"
         if 0 < plan.measured_batch < plan.batch:
-            how += f", at a batch of {plan.measured_batch}, in proportion"
+            how += f", at a batch of {plan.measured_batch}, in proportion: at most"
         rate = f"{per_second(plan.batch * count / plan.step_s)} {counted}/s"
         also = f" and {plan.validations:,} validations" if plan.validations else ""
         yield f"  time       {plan.step_s:.3g} s a step ({how}), {rate}"

@@ -214,15 +214,16 @@ def test_a_file_of_this_machine_is_no_mlflow_address_for_the_cluster(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert "MLFLOW_TRACKING_URI" not in environment(tmp_path, handed_over(tmp_path))
     told = capsys.readouterr().err
-    assert "MLFLOW_TRACKING_URI is no http(s) address" in told
+    assert "MLFLOW_TRACKING_URI is a file of this machine" in told
     assert "record stays on the cluster's head" in told
 
 
+@pytest.mark.parametrize("address", ["http://mlflow:5000", "postgresql://database/mlflow", "databricks"])
 def test_a_server_of_mlflow_is_told_to_the_cluster_without_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    assert environment(tmp_path, handed_over(tmp_path))["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert environment(tmp_path, handed_over(tmp_path))["MLFLOW_TRACKING_URI"] == address
     assert capsys.readouterr().err == ""
 
 

@@ -54,10 +54,14 @@ def test_an_http_address_with_a_shared_folder_hands_the_step_over() -> None:
         {"address": "http://head:8265", "shared": "/shared", "storage": "s3://key:planted@bucket/ray"},
         {"storage": "s3://bucket/ray?X-Amz-Signature=planted"},
         {"storage": "gs://key:planted@bucket"},
+        {"address": "user:planted@head:6379", "storage": "/s"},
+        {"address": "http://user:x/planted@head:8265", "shared": "/s"},
+        {"address": "http://head:8265/?access_token=planted", "shared": "/s"},
+        {"storage": "s3://bucket/ray?access_token=planted"},
     ],
 )
 def test_a_secret_in_an_address_is_refused_without_being_told(values: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="holds a secret") as raised:
+    with pytest.raises(ConfigError, match=r"holds a secret|without user and password|must be a folder or s3") as raised:
         asked(values)
     assert "planted" not in str(raised.value)
 

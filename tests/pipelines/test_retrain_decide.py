@@ -13,7 +13,7 @@ from components.promote.step import Config as Promote
 from moso.adapters.mlflow_registry import Registry
 from moso.datasets.manifest import Manifest, Row
 from moso.errors import ConfigError, MosoError
-from moso.provenance import write_json, write_provenance
+from moso.provenance import read_provenance, write_json, write_provenance
 from moso.retraining.lease import FolderPlace, LeaseHeld, take
 from pipelines import demo_retrain as demo
 from pipelines.retrain import Project, retrain
@@ -24,12 +24,12 @@ from pipelines.retrain_decide import (
     evaluation_of_new,
 )
 from pipelines.retrain_drift import stage_1_fails
-from pipelines.retrain_figures import back_to_frozen
+from pipelines.retrain_figures import back_to_frozen, with_digests
 from pipelines.retrain_settings import RetrainSettings
 from pipelines.retrain_state import CANDIDATE, RESULT, Places, look, model_digest, trained_on
 
 NAME = "moso-d"
-JUDGED = {"champion": "champion on the new set", "candidate": "candidate on the new set"}
+JUDGED = {who: [f"{who} by an earlier call", f"{who} on the new set"] for who in ("champion", "candidate")}
 
 
 def _manifest(folder: Path, **splits: str) -> Path:
@@ -148,7 +148,7 @@ def registered(tmp_path, monkeypatch, empty_store):
             "moso.model_digest": model_digest(model),
             "moso.protocol_digest": "new",
             "moso.metrics": "{}",
-            "moso.report_digest": JUDGED[who],
+            "moso.report_digest": JUDGED[who][0],
         }
         client.create_model_version(NAME, source=str(tmp_path), tags=tags)
     registry.point("champion", NAME, 1)
@@ -179,6 +179,13 @@ def test_both_models_figures_are_those_of_the_frozen_set_again_whoever_is_the_ch
     assert [one["protocol"] for one in held] == [{"data_set": "frozen"}] * 2
     assert held[0]["protocol_digest"] == held[1]["protocol_digest"] != "new"
     assert registered.registry.by_alias(NAME, "champion").number == 2
+
+
+def test_what_earlier_calls_filed_is_known_beside_this_one_s(tmp_path):
+    report = _report(tmp_path / "report", "new", 18.0)
+    digest = read_provenance(report)["digest"]
+    assert with_digests({}, {"candidate": report}) == {"candidate": [digest]}
+    assert with_digests({"candidate": ["0", digest]}, {"candidate": report}) == {"candidate": ["0", digest]}
 
 
 def _look(registered):

@@ -139,11 +139,11 @@ def test_a_step_that_would_take_long_is_measured_at_a_half_of_its_batch_and_told
     plan = plan_stage(TINY, "transformer", CPU, flops_per_s=1e11)  # a batch of 4, one kind of step
     three = 3 * plan.step_s
     assert [plan.batch_within(three * share, 3) for share in (1.01, 0.9, 0.51, 0.3, 0.2)] == [4, 2, 2, 1, 0]
-    first_kinds = plan_stage(TINY, "vqvae", CPU, flops_per_s=1e11)  # Algorithm 1, then without: two kinds
-    assert first_kinds.batch_within(3.1 * first_kinds.step_s, 3) == 1
+    stage_1 = plan_stage(TINY, "vqvae", CPU, flops_per_s=1e11)  # a batch of 2; Algorithm 1, then without: two kinds
+    assert [stage_1.batch_within(3 * stage_1.step_s * times, 3) for times in (2.1, 1.9, 0.9)] == [2, 1, 0]
     halved = plan.with_step(2.0, 1, 1)
     assert halved.step_s == 8.0
-    assert "8 s a step (measured, 1 of each kind on random data, at a batch of 1, in proportion)" in "\n".join(
+    assert "8 s a step (measured, 1 of each kind on random data, at a batch of 1, in proportion: at most)" in "\n".join(
         stage_lines({"transformer": halved}, CPU)
     )
 
