@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
+import sys
 from pathlib import Path
 
 import torch
 
-from moso.training.speed import STATUS, peak_memory
-
-REFS = Path("/proc/self/clear_refs")
+REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class Peak:
@@ -41,13 +41,13 @@ class Peak:
         """Bytes at present."""
         if self.device.type == "cuda":
             return torch.cuda.memory_allocated(self.device)
-        return _resident()
+        return _of_status("VmRSS")
 
     def bytes(self) -> int:
         """Most bytes since `restart`."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return peak_memory(self.device)
+        return _of_status("VmHWM")
 
 
 def trim() -> None:
@@ -57,8 +57,9 @@ def trim() -> None:
         give_back(0)
 
 
-def _resident() -> int:
+def _of_status(name: str) -> int:
     if not STATUS.exists():  # no Linux: the peak alone, of the whole process
-        return peak_memory(torch.device("cpu"))
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024

@@ -23,11 +23,11 @@ import torch
 
 from bench.machine import busy, describe, say
 from bench.worker import MIB
+from moso.planning.machine import peak_resident
 from moso.planning.plan import measure_step, plan_stage
 from moso.planning.process import some_steps, train_here
 from moso.planning.stages import Experiment, Stage, make_objective
 from moso.provenance import write_json
-from moso.training.speed import peak_memory
 from moso.training.world import World
 
 FORMAT, VERSION = "moso.bench-plan", 1
@@ -95,7 +95,7 @@ def run_here(case: Case) -> dict[str, float]:
     objective.after_step = timed  # type: ignore[method-assign]
     train_here(experiment, case.stage, objective)
     seconds = statistics.median(end - start for start, end in itertools.pairwise(ends[WARM - 1 :]))
-    return {"bytes": peak_memory(CPU), "seconds": seconds}
+    return {"bytes": peak_resident(), "seconds": seconds}
 
 
 def measured(case: Case) -> dict[str, float]:

@@ -17,14 +17,13 @@ import torch
 
 from moso.allocator import keep_freed_memory
 from moso.errors import MosoError
+from moso.planning.machine import peak_resident
 from moso.planning.stages import Experiment, Stage, make_objective
 from moso.step import Context
 from moso.training.loop import train
 from moso.training.objective import Objective
-from moso.training.speed import peak_memory
 from moso.training.work import WorkFolder
 
-CPU = torch.device("cpu")
 STEPS = 4
 
 
@@ -68,8 +67,8 @@ def main(stage: str, recompute: str) -> None:
     experiment = Experiment.of_preset("sim_push/tiny").with_training(
         named, **some_steps(STEPS), recompute=recompute == "1"
     )
-    train_here(experiment, named, make_objective(experiment, named, CPU))
-    print(peak_memory(CPU))
+    train_here(experiment, named, make_objective(experiment, named, torch.device("cpu")))
+    print(peak_resident())
 
 
 if __name__ == "__main__":

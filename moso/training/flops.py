@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,37 +55,15 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> f
 
 @functools.cache
 def measured_peak(device: torch.device, precision: str) -> float:
-    """FLOP/s of large products in the format of a training (see `product_speed`)."""
+    """FLOP/s of a large matrix product in the format of a training, the best of a few."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-    return product_speed(SIZE.get(device.type, 1024), dtype, device)
-
-
-def product_speed(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of a product of two matrices of so many rows and columns, the best of a few.
-
-    On a CPU the better of that and a 3x3 convolution of half as many channels, 32 x 32 pixels large. They are two
-    libraries' work: where the one does not use the widest instructions, trainings, mostly convolutions, would reach
-    more than "the peak".
-    """
+    size = SIZE.get(device.type, 1024)
     a = torch.ones(size, size, dtype=dtype, device=device)
-    speed = 2.0 * size**3 / best_seconds(lambda: a @ a, device)
-    if device.type != "cpu":
-        return speed
-    channels, side = size // 2, 32
-    image = torch.ones(1, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    kernel = torch.ones(channels, channels, 3, 3, dtype=dtype)
-    seconds = best_seconds(lambda: torch.nn.functional.conv2d(image, kernel, padding=1), device)
-    return max(speed, 2.0 * side**2 * channels**2 * 9 / seconds)
-
-
-def best_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The shortest of a few calls, behind one that warms up."""
     times = []
-    work()
     for _ in range(TURNS):
         wait_for(device)
         started = time.perf_counter()
-        work()
+        a @ a
         wait_for(device)
         times.append(time.perf_counter() - started)
-    return min(times)
+    return 2.0 * size**3 / min(times)

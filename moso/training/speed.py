@@ -8,11 +8,8 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-
-STATUS = Path("/proc/self/status")
 
 
 class Speed:
@@ -86,7 +83,5 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that torch's tensors took on a GPU, or the whole process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if STATUS.exists():  # ru_maxrss would be that of the process which started this one, where that had more
-        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -7,22 +7,31 @@ import pytest
 import torch
 
 from moso.errors import MosoError
+from moso.planning.machine import peak_resident
 from moso.planning.memory import stage_memory
 from moso.planning.process import process_bytes
 from moso.planning.stages import Experiment
 
-CPU = torch.device("cpu")
 TINY = Experiment.of_preset("sim_push/tiny")
 
 
 def test_a_process_that_trains_takes_more_than_one_that_imports_what_training_needs() -> None:
-    code = "import torch, pandas, moso.planning.process as p; print(p.peak_memory(p.CPU))"
+    code = (
+        "import torch, pandas, moso.planning.process; from moso.planning import machine; print(machine.peak_resident())"
+    )
     imported = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert imported < process_bytes("vqvae", False) < 2 * imported
 
 
+def test_the_peak_is_no_less_than_what_was_just_written_to() -> None:
+    before = peak_resident()
+    block = bytearray(before)
+    block[::4096] = b"x" * len(block[::4096])
+    assert 1.2 * before < peak_resident() < 2.5 * before
+
+
 def test_a_plan_holds_the_process_that_was_measured() -> None:
-    assert stage_memory(TINY, "vqvae", CPU).process == process_bytes("vqvae", False)
+    assert stage_memory(TINY, "vqvae", torch.device("cpu")).process == process_bytes("vqvae", False)
 
 
 def test_a_small_training_that_does_not_run_is_an_error_and_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,12 @@
 """FLOPs counted against numbers worked out by hand, and counting changes nothing."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
 
-from moso.training.flops import Flops, best_seconds, measured_peak, product_speed
+from moso.training.flops import Flops, measured_peak
 from moso.training.segment import Segment
-from moso.training.speed import Speed, peak_memory
+from moso.training.speed import Speed
 
 CPU = torch.device("cpu")
 
@@ -47,34 +44,8 @@ def test_fused_attention_of_a_cpu_counts_as_its_products():
     assert flops.total == 2.5 * forward
 
 
-def test_the_peak_is_that_of_a_product_and_no_work_of_trainings_is_faster():
-    a, image, kernel = torch.ones(1024, 1024), torch.ones(1, 512, 32, 32), torch.ones(512, 512, 3, 3)
-    image = image.contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        product = 2 * 1024**3 / best_seconds(lambda: a @ a, CPU)
-        convolution = 2 * 32**2 * 512**2 * 9 / best_seconds(lambda: nn.functional.conv2d(image, kernel, padding=1), CPU)
-    peak = product_speed(1024, torch.float32, CPU)
-    assert peak > 0.4 * max(product, convolution) > 1e8  # other processes take their share of either
-    assert measured_peak(CPU, "float32") == measured_peak(CPU, "float32") > 1e8
-
-
-def test_the_peak_memory_grows_with_what_is_written_to():
-    before = peak_memory(CPU)
-    block = bytearray(before)
-    block[::4096] = b"x" * len(block[::4096])
-    assert 1.2 * before < peak_memory(CPU) < 2.5 * before
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells no more than its ru_maxrss")
-def test_the_peak_memory_is_this_process_s_and_not_that_of_one_that_started_it():
-    """Linux hands ru_maxrss down through exec."""
-    child = "from moso.training.speed import *; print(peak_memory(torch.device('cpu')))"
-    parent = f"""import subprocess, sys
-block = bytearray(700 << 20)
-block[::4096] = b"x" * len(block[::4096])
-print(subprocess.run([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE, text=True, check=True).stdout)"""
-    told = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert 50 << 20 < int(told) < 600 << 20
+def test_the_peak_is_that_of_a_product():
+    assert measured_peak(CPU, "float32") > 1e8
 
 
 def test_rates_shares_and_utilisation_by_hand():
