@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
-import sys
 from pathlib import Path
 
 import torch
 
-REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+from moso.planning.machine import STATUS, peak_resident
+
+REFS = Path("/proc/self/clear_refs")
 
 
 class Peak:
@@ -41,13 +41,13 @@ class Peak:
         """Bytes at present."""
         if self.device.type == "cuda":
             return torch.cuda.memory_allocated(self.device)
-        return _of_status("VmRSS")
+        return _resident()
 
     def bytes(self) -> int:
         """Most bytes since `restart`."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return _of_status("VmHWM")
+        return peak_resident()
 
 
 def trim() -> None:
@@ -57,9 +57,8 @@ def trim() -> None:
         give_back(0)
 
 
-def _of_status(name: str) -> int:
+def _resident() -> int:
     if not STATUS.exists():  # no Linux: the peak alone, of the whole process
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+        return peak_resident()
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024

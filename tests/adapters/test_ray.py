@@ -152,7 +152,7 @@ def test_two_workers_follow_one_without_ray(undisturbed: Run, run: Run) -> None:
     run.finish(run.start())
     alone, pair = (pandas.read_csv(one.output / "history.csv").set_index("step") for one in (run, undisturbed))
     for name in ("loss", "psnr", "gradient_norm"):
-        np.testing.assert_allclose(pair.loc[[4, 8], name], alone.loc[[4, 8], name], rtol=5e-5)
+        np.testing.assert_allclose(pair.loc[[4, 8], name], alone.loc[[4, 8], name], rtol=1e-5)
     np.testing.assert_allclose(pair.loc[24, "loss"], alone.loc[24, "loss"], rtol=0.02)
     said = undisturbed.errors()
     assert "effective batch 2: 2 workers with 1 samples each, on Ray (local)" in said
@@ -277,8 +277,7 @@ def test_an_error_that_a_user_must_mend_is_one_line_and_not_tried_again(tmp_path
     run = stage_1(tmp_path / "run", frame_cache(tmp_path / "frames", size=16))
     run.finish(run.start(TWO), status=1)
     assert run.errors().strip().splitlines()[-1].startswith("train_vqvae: model.height = 32: the frames' height is 16")
-    assert "worker 0 failed" not in run.errors()  # as Watch says it; Ray itself may say that a call failed at the end
-    assert "worker 1 failed" not in run.errors()
+    assert "failed" not in run.errors()
 
 
 @pytest.mark.ray
